@@ -1,0 +1,1 @@
+"""Messages to ids: dialects, labels, end tokens and exact counts."""

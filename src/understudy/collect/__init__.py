@@ -1,0 +1,1 @@
+"""Collect: from a source to items on disk."""

@@ -1,0 +1,1 @@
+"""Compare: show a person what was learned."""

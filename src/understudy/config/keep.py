@@ -1,0 +1,23 @@
+"""Which checkpoints stay on disk when a run is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from understudy.config.limits import exclusive, within
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeepConfig:
+    """Checkpoints are made at every epoch's end; those not kept go once a newer one is whole."""
+
+    epochs: list[int] | None = None
+    """Epochs whose checkpoints stay (the last one always does); null: see `last`."""
+    last: int | None = None
+    """Or the number of newest epochs whose checkpoints stay; both null: all of them."""
+
+    def __post_init__(self) -> None:
+        exclusive(keep__epochs=self.epochs, keep__last=self.last)
+        within("keep.last", self.last, 1, 1000, unit="epochs")
+        for epoch in self.epochs or []:
+            within("keep.epochs", epoch, 1, 1000)

@@ -1,0 +1,44 @@
+"""The optimiser, and how many rows make one of its steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from understudy.config.limits import within
+
+
+class Optimizer(Enum):
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) and its memory-saving forms."""
+
+    adamw = "adamw"
+    adamw_8bit = "adamw_8bit"
+    paged_adamw_8bit = "paged_adamw_8bit"
+    paged_adamw_32bit = "paged_adamw_32bit"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimConfig:
+    """One optimiser step sees `rows_per_step` rows, in as many forward passes as memory asks for."""
+
+    name: Optimizer = Optimizer.adamw
+    lr: float = 2e-4
+    """Peak learning rate."""
+    weight_decay: float = 0.0
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    eps: float = 1e-8
+    clip: float | None = 1.0
+    """Largest gradient norm; null does not clip."""
+    rows_per_step: int = 4
+    """Rows that one step averages over: micro-batch times accumulation."""
+
+    def __post_init__(self) -> None:
+        within("optim.lr", self.lr, 1e-8, 1)
+        within("optim.weight_decay", self.weight_decay, 0, 1)
+        within("optim.clip", self.clip, 1e-6, 1e6)
+        within("optim.rows_per_step", self.rows_per_step, 1, 65_536, unit="rows")
+        within("optim.eps", self.eps, 1e-16, 1)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(
+                f"optim.betas={self.betas}: give two numbers from 0 up to, not with, 1."
+            )

@@ -1,0 +1,68 @@
+"""From composed YAML to frozen dataclasses.
+
+OmegaConf makes the node of a frozen dataclass read-only, and then nothing can be overridden. So it
+is given a mutable twin of each dataclass as schema, and what it composed is built into the frozen
+ones, whose `__post_init__` rules then run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+@cache
+def twin(frozen: type) -> type:
+    """A mutable dataclass with the fields of `frozen`, its defaults and no rules."""
+    hints = get_type_hints(frozen)
+    base = frozen.__base__
+    assert base is not None
+    bases = (twin(base),) if dataclasses.is_dataclass(base) else ()
+    inherited = {field.name for field in dataclasses.fields(base)} if bases else set()
+    own = []
+    for field in dataclasses.fields(frozen):
+        if field.name in inherited and field.name not in frozen.__annotations__:
+            continue
+        kind = _mutable(hints[field.name])
+        if field.default is not dataclasses.MISSING:
+            default = dataclasses.field(default=field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            default = dataclasses.field(default_factory=field.default_factory)
+        elif dataclasses.is_dataclass(kind):
+            default = dataclasses.field(default_factory=kind)  # type: ignore[arg-type]
+        else:
+            default = dataclasses.field(default="???")
+        own.append((field.name, kind, default))
+    return dataclasses.make_dataclass(frozen.__name__, own, bases=bases, kw_only=True)
+
+
+def _mutable(kind: Any) -> Any:  # noqa: ANN401  # any annotation
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return twin(kind)
+    if get_origin(kind) is dict:
+        key, value = get_args(kind)
+        return dict[key, _mutable(value)]  # type: ignore[valid-type]
+    return kind
+
+
+def build(frozen: type[T], values: Mapping[str, Any]) -> T:
+    """Build a frozen dataclass and those inside it from plain nested values.
+
+    Raises:
+        ValueError: a rule of one of the dataclasses is not met.
+    """
+    hints = get_type_hints(frozen)
+    return frozen(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def _value(kind: Any, value: Any) -> Any:  # noqa: ANN401  # any annotation, any value
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+        return build(kind, value)
+    if get_origin(kind) is dict and isinstance(value, Mapping):
+        inner = get_args(kind)[1]
+        return {name: _value(inner, item) for name, item in value.items()}
+    return value

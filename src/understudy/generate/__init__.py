@@ -1,0 +1,1 @@
+"""Generate: let base and checkpoints speak."""

@@ -1,0 +1,1 @@
+"""Prepare: from transcripts to chat rows that fit the context."""

@@ -1,0 +1,1 @@
+"""Records: what lies on disk, read and written here alone."""

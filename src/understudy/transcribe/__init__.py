@@ -1,0 +1,1 @@
+"""Transcribe: who said what, and whose voice it was."""
