@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from understudy import chain
+from understudy.config import Config
 from understudy.console import Outcome
 from understudy.door import open_door
+from understudy.train import stage
 
 
-def run(config):
-    print(config)
-    return Outcome(config.root)
+def run(config: Config) -> Outcome:
+    """Train on the prepared set of this config, which is made first where it is missing."""
+    prepared = chain.prepared(config)
+    return stage.run(config, prepared.identity, prepared.folder)
 
 
 def main() -> None:
+    """Compose, validate, train."""
     open_door("train", run)
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from understudy.console import UserError
 
@@ -40,6 +41,13 @@ def plain(value: object) -> object:
     return value
 
 
+def record(value: object) -> dict[str, Any]:
+    """A dataclass or mapping as a plain JSON object."""
+    mapping = plain(value)
+    assert isinstance(mapping, dict), type(value)
+    return mapping
+
+
 def fingerprint(value: object) -> str:
     """SHA-256 of a value's canonical JSON."""
     text = json.dumps(plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -53,6 +61,19 @@ def sha256_file(path: Path) -> str:
         while piece := file.read(CHUNK_BYTES):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def sha256_cached(path: Path) -> str:
+    """SHA-256 of a large file, remembered by path, size and time of change, per user."""
+    from platformdirs import user_cache_path
+
+    entry = path.stat()
+    key = hashlib.sha256(f"{path.resolve()}|{entry.st_size}|{entry.st_mtime_ns}".encode())
+    note = user_cache_path("understudy") / "digests" / key.hexdigest()
+    if not note.exists():
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(note, sha256_file(path))
+    return note.read_text(encoding="ascii")
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -144,16 +165,16 @@ def seal(path: Path, identity: Identity, files: Iterable[Path]) -> Manifest:
         name = file.relative_to(path.parent).as_posix()
         entries[name] = FileEntry(bytes=file.stat().st_size, sha256=sha256_file(file))
     manifest = Manifest(identity=identity, files=entries)
-    write_json(path, {"hash": identity.hash, **dict(plain(manifest).items())})  # type: ignore[attr-defined]
+    write_json(path, {"hash": identity.hash, **record(manifest)})
     return manifest
 
 
 def read_manifest(path: Path) -> Manifest | None:
     """The manifest at `path`; None if it is missing or not whole."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        identity = Identity(**record["identity"])
-        files = {name: FileEntry(**entry) for name, entry in record["files"].items()}
+        found = json.loads(path.read_text(encoding="utf-8"))
+        identity = Identity(**found["identity"])
+        files = {name: FileEntry(**entry) for name, entry in found["files"].items()}
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Manifest(identity=identity, files=files)
@@ -181,8 +202,12 @@ def is_done(path: Path, identity: Identity) -> bool:
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold `folder` for this process, so that two of the same command do not write over each other.
+
+    Args:
+        folder: Made if it is not there.
+        wait: Wait for another holder instead of refusing.
 
     Raises:
         UserError: another process holds it.
@@ -190,7 +215,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", blocking=False)
+    lock = FileLock(folder / ".lock", blocking=wait)
     try:
         lock.acquire()
     except Timeout:

@@ -49,6 +49,10 @@ class UserError(ValueError):
     """What a person can mend: the message says what was given, what is allowed, what to do."""
 
 
+class RunFailedError(RuntimeError):
+    """The work itself failed, and the message says why: no traceback helps further. Exit 1."""
+
+
 class Stopped(BaseException):  # noqa: N818  # a stop is an event, not an error
     """SIGTERM or SIGINT arrived and the work was left resumable."""
 

@@ -2,78 +2,107 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
+import resource
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from types import FrameType
-from typing import Any, get_type_hints
+from typing import Any
 
 from understudy.config import Config
 from understudy.config.schema import build, twin
 from understudy.config.task import TaskConfig
-from understudy.console import Exit, Outcome, Stopped, UserError, made, say, stderr
-
-STAGES = ("collect", "transcribe", "prepare", "train", "generate", "compare")
+from understudy.console import Exit, Outcome, RunFailedError, Stopped, made, say
+from understudy.diagnosis import explain, unknown_key
 
 
 def open_door(stage: str, run: Callable[[Config], Outcome]) -> None:
     """Run one stage as a Hydra program and leave the process with the right exit code."""
-    # Hydra prints composition errors itself and leaves with 1 unless it is told to raise them.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    codes: list[int] = []
+    codes: list[Exit] = []
 
     def job(node: Any) -> None:  # noqa: ANN401  # a DictConfig, which goes no further than here
-        codes.append(_run(to_config(node), run))
+        codes.append(_guarded(stage, lambda: _run(stage, to_config(node), run)))
 
+    composed = _guarded(stage, lambda: _hydra_main(stage, job))
+    sys.stderr.flush()
+    sys.exit(int(max(composed, *codes, key=_gravity) if codes else composed))
+
+
+def _gravity(code: Exit) -> int:
+    """Of several jobs' codes the gravest is the door's: failures before parts before success."""
+    order = (
+        Exit.DONE,
+        Exit.IN_PART,
+        Exit.GATE_NOT_MET,
+        Exit.WRONG_INPUT,
+        Exit.FAILED,
+        Exit.STOPPED,
+    )
+    return order.index(code)
+
+
+def _guarded(stage: str, work: Callable[[], Exit]) -> Exit:
+    """Do the work; say in words what a person can mend, and show a traceback of what is ours."""
     try:
-        _hydra_main(stage, job)
+        return work()
     except Stopped as stop:
         say(f"{stage}: {stop}")
-        _leave(Exit.STOPPED)
+        return Exit.STOPPED
     except KeyboardInterrupt:
         say(f"{stage}: stopped; the same command goes on from here.")
-        _leave(Exit.STOPPED)
-    except Exception as error:  # noqa: BLE001  # sorted into a person's mistakes and ours, below
+        return Exit.STOPPED
+    except RunFailedError as failure:
+        say(f"{stage}: {failure}")
+        return Exit.FAILED
+    except Exception as error:  # noqa: BLE001  # sorted into a person's mistakes and ours
         message = explain(error)
         if message is None:
-            stderr().print_exception()
-            _leave(Exit.FAILED)
+            traceback.print_exc()
+            say(f"{stage}: failed with {type(error).__name__}; this is a fault in understudy.")
+            return Exit.FAILED
         say(f"{stage}: {message}")
-        _leave(Exit.WRONG_INPUT)
-    _leave(max(codes, default=Exit.DONE))
+        return Exit.WRONG_INPUT
 
 
-def _leave(code: int) -> None:
-    sys.stderr.flush()
-    sys.exit(int(code))
-
-
-def _hydra_main(stage: str, job: Callable[[Any], None]) -> None:
+def _hydra_main(stage: str, job: Callable[[Any], None]) -> Exit:
     import hydra
 
+    # Hydra prints composition errors itself and leaves with 1 unless it is told to raise them.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     register_schema()
-    job.__module__ = "__main__"
+    job.__module__ = stage
     main = hydra.main(version_base="1.3", config_path="pkg://understudy.conf", config_name="config")
     previous = signal.signal(signal.SIGTERM, _on_sigterm)
-    sys.argv[0] = stage
     try:
         main(job)()
     finally:
         signal.signal(signal.SIGTERM, previous)
+    return Exit.DONE
 
 
 def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
     raise Stopped("stopped by SIGTERM; the same command goes on from here.")
 
 
-def _run(config: Config, run: Callable[[Config], Outcome]) -> int:
+def _run(stage: str, config: Config, run: Callable[[Config], Outcome]) -> Exit:
+    began = time.monotonic()
     outcome = run(config)
-    made(outcome.path)
+    say(f"{stage}: {time.monotonic() - began:.1f} s, peak memory {_peak_gib():.2f} GiB")
+    made(outcome.path.absolute())
     return outcome.code
+
+
+def _peak_gib() -> float:
+    """Largest memory that this process or one of its children held."""
+    own, children = (
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return max(own, children) / 2**20
 
 
 def register_schema() -> None:
@@ -100,9 +129,12 @@ def to_config(node: Any) -> Config:  # noqa: ANN401  # a DictConfig
 
     values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True, enum_to_str=False)
     refuse_secrets(values)
+    for key in values:
+        if key not in Config.__dataclass_fields__:
+            raise ValueError(unknown_key(key))
     task = values.pop("task")
     schema = tasks.schemas().get(task["name"], TaskConfig)
-    return build(Config, {**values, "task": build(schema, task)})
+    return build(Config, {**values, "task": build(schema, task, "task")})
 
 
 SECRET = re.compile(r"hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}")
@@ -125,87 +157,3 @@ def refuse_secrets(value: object, key: str = "") -> None:
             f"{key} looks like an access token, and config values are written to disk: "
             "put it into the environment (HF_TOKEN=...) instead."
         )
-
-
-def explain(error: BaseException) -> str | None:
-    """A person's mistake in words; None where it is ours and needs a traceback."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    chain = _chain(error)
-    for link in chain:
-        if isinstance(link, UserError):
-            return str(link)
-    for link in reversed(chain):
-        if isinstance(link, (HydraException, OmegaConfBaseException)):
-            return _explain_config(link, chain)
-    if isinstance(error, ValueError) and _from_config(error):
-        return str(error)
-    return None
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
-    return chain
-
-
-def _from_config(error: BaseException) -> bool:
-    """Whether the error was raised by a config dataclass or by the checks on one."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    module = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
-    return str(module).startswith(("understudy.config.", "understudy.door", "understudy.tasks."))
-
-
-def _explain_config(error: BaseException, chain: list[BaseException]) -> str:
-    text = str(error)
-    unknown = re.search(r"Key '([^']+)' (?:is not in struct|not in '\w+')", text)
-    if unknown:
-        full = re.search(r"full_key: (\S+)", text)
-        return unknown_key(full.group(1) if full else unknown.group(1))
-    missing = re.search(r"Missing mandatory value: (\S+)", text)
-    if missing:
-        return f"{missing.group(1)} is not set: give {missing.group(1)}=<value>."
-    if "Could not override" in text and len(chain) > 1:
-        deeper = [link for link in chain if link is not error and "full_key" in str(link)]
-        if deeper:
-            return _explain_config(deeper[0], [deeper[0]])
-    full = re.search(r"full_key: (\S+)", text)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    kept = [
-        line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_"))
-    ]
-    head = f"{full.group(1)}: " if full else ""
-    return head + " ".join(kept)
-
-
-def unknown_key(key: str) -> str:
-    """Say that a key is unknown and which one is nearest."""
-    known = config_keys(Config)
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    if not near:
-        near = difflib.get_close_matches(key.split(".")[0], known, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return f"there is no key {key}.{hint} `--cfg job` shows them all."
-
-
-def config_keys(schema: type, prefix: str = "") -> list[str]:
-    """Every key of the schema as a person types it: `optim`, `optim.lr`, ..."""
-    from understudy import tasks
-
-    keys: list[str] = []
-    hints = get_type_hints(schema)
-    for field in fields(schema):
-        keys.append(prefix + field.name)
-        inner = hints[field.name]
-        if field.name == "task":
-            for task in tasks.schemas().values():
-                keys += config_keys(task, "task.")
-        elif is_dataclass(inner) and isinstance(inner, type):
-            keys += config_keys(inner, f"{prefix}{field.name}.")
-    return keys

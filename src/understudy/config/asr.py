@@ -31,8 +31,8 @@ class AsrConfig:
 
     engine: AsrEngine = AsrEngine.faster_whisper
     size: str = "tiny.en"
-    """Whisper size (`tiny.en` ships with a pinned package, `large-v3` comes from the hub) or a folder
-    with a CTranslate2 model."""
+    """Whisper size (`tiny.en` ships with a pinned package, `large-v3` comes from the hub) or
+    a folder with a CTranslate2 model."""
     compute: ComputeType = ComputeType.auto
     language: str | None = None
     """ISO 639-1 code, or null to detect it per item."""

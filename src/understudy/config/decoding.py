@@ -13,6 +13,7 @@ class DecodingMethod(Enum):
 
     greedy = "greedy"
     beam = "beam"
+    beam_sample = "beam_sample"
     sample = "sample"
 
 
@@ -22,18 +23,19 @@ class DecoderConfig:
 
     method: DecodingMethod
     beams: int | None = None
-    """beam: hypotheses kept."""
+    """beam, beam_sample: hypotheses kept."""
     temperature: float | None = None
-    """sample: logits are divided by it."""
+    """sample, beam_sample: logits are divided by it."""
     top_p: float | None = None
-    """sample: smallest set of tokens with this probability (Holtzman et al. 2020)."""
+    """sample, beam_sample: smallest set of tokens with this probability (Holtzman et al. 2020)."""
     top_k: int | None = None
-    """sample: the k likeliest tokens only."""
+    """sample, beam_sample: the k likeliest tokens only."""
 
     def __post_init__(self) -> None:
         unused = {
             DecodingMethod.greedy: ("beams", "temperature", "top_p", "top_k"),
             DecodingMethod.beam: ("temperature", "top_p", "top_k"),
+            DecodingMethod.beam_sample: (),
             DecodingMethod.sample: ("beams",),
         }[self.method]
         for name in unused:
@@ -42,8 +44,9 @@ class DecoderConfig:
                     f"a {self.method.name} decoder does not use {name}={getattr(self, name)}: "
                     "take it out, or choose another method."
                 )
-        if self.method is DecodingMethod.beam and self.beams is None:
-            raise ValueError("a beam decoder needs beams=<2 or more>.")
+        searches = self.method in (DecodingMethod.beam, DecodingMethod.beam_sample)
+        if searches and self.beams is None:
+            raise ValueError(f"a {self.method.name} decoder needs beams=<2 or more>.")
         within("beams", self.beams, 2, 64)
         within("temperature", self.temperature, 0.01, 10)
         within("top_p", self.top_p, 0.01, 1)

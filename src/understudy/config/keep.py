@@ -1,4 +1,4 @@
-"""Which checkpoints stay on disk when a run is over."""
+"""Checkpoints: which stay when a run is over, and how much work a kill may cost."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ class KeepConfig:
     """Epochs whose checkpoints stay (the last one always does); null: see `last`."""
     last: int | None = None
     """Or the number of newest epochs whose checkpoints stay; both null: all of them."""
+    resume_minutes: float = 10.0
+    """Longest time between two checkpoints to resume from; changes nothing that is learned."""
 
     def __post_init__(self) -> None:
         exclusive(keep__epochs=self.epochs, keep__last=self.last)
         within("keep.last", self.last, 1, 1000, unit="epochs")
+        within("keep.resume_minutes", self.resume_minutes, 0, 1440, unit="minutes")
         for epoch in self.epochs or []:
             within("keep.epochs", epoch, 1, 1000)

@@ -19,7 +19,7 @@ class Optimizer(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimConfig:
-    """One optimiser step sees `rows_per_step` rows, in as many forward passes as memory asks for."""
+    """One step sees `rows_per_step` rows, in as many forward passes as memory asks for."""
 
     name: Optimizer = Optimizer.adamw
     lr: float = 2e-4
@@ -38,7 +38,7 @@ class OptimConfig:
         within("optim.clip", self.clip, 1e-6, 1e6)
         within("optim.rows_per_step", self.rows_per_step, 1, 65_536, unit="rows")
         within("optim.eps", self.eps, 1e-16, 1)
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):  # noqa: PLR2004
             raise ValueError(
                 f"optim.betas={self.betas}: give two numbers from 0 up to, not with, 1."
             )

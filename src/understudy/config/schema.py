@@ -49,20 +49,30 @@ def _mutable(kind: Any) -> Any:  # noqa: ANN401  # any annotation
     return kind
 
 
-def build(frozen: type[T], values: Mapping[str, Any]) -> T:
+def build(frozen: type[T], values: Mapping[str, Any], key: str = "") -> T:
     """Build a frozen dataclass and those inside it from plain nested values.
 
+    Args:
+        frozen: The dataclass.
+        values: Its fields.
+        key: Where it stands in the config, for messages: `optim`.
+
     Raises:
-        ValueError: a rule of one of the dataclasses is not met.
+        ValueError: a field is not known, or a rule of one of the dataclasses is not met.
     """
     hints = get_type_hints(frozen)
-    return frozen(**{name: _value(hints[name], value) for name, value in values.items()})
+    prefix = f"{key}." if key else ""
+    for name in values:
+        if name not in hints:
+            known = ", ".join(hints)
+            raise ValueError(f"there is no key {prefix}{name}: choose one of {known}.")
+    return frozen(**{k: _value(hints[k], value, prefix + k) for k, value in values.items()})
 
 
-def _value(kind: Any, value: Any) -> Any:  # noqa: ANN401  # any annotation, any value
+def _value(kind: Any, value: Any, key: str) -> Any:  # noqa: ANN401  # any annotation, any value
     if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-        return build(kind, value)
+        return build(kind, value, key)
     if get_origin(kind) is dict and isinstance(value, Mapping):
         inner = get_args(kind)[1]
-        return {name: _value(inner, item) for name, item in value.items()}
+        return {name: _value(inner, item, f"{key}.{name}") for name, item in value.items()}
     return value

@@ -29,7 +29,7 @@ class SourceConfig:
     first: int | None = None
     """Take at most this many items, in the source's own order; null takes all."""
     allow_loopback: bool = False
-    """Admit http and 127.0.0.1, for tests and local servers; otherwise https to public hosts only."""
+    """Admit http and 127.0.0.1, for local servers; otherwise https to public hosts only."""
 
     def __post_init__(self) -> None:
         within("source.first", self.first, 1, 1_000_000, unit="items")

@@ -12,7 +12,7 @@ class VoicesConfig:
     """Voice recognition by cosine similarity of embeddings."""
 
     embedding: str = "campplus_zh_en_192"
-    """Id of the embedding model; references made with another are not comparable and are refused."""
+    """Id of the embedding model; references made with another are refused."""
     threshold: float = 0.5
     """Lowest cosine similarity at which a voice bears a registered name."""
     margin: float = 0.1

@@ -37,7 +37,7 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transcript:
-    """What was said in one item. Speakers are anonymous labels unless the transcript was imported."""
+    """What was said in one item. Speakers are anonymous labels unless it was imported."""
 
     segments: tuple[Segment, ...]
     language: str | None = None
@@ -106,7 +106,6 @@ def write(path: Path, transcript: Transcript) -> None:
 
 
 def _known(segment: Segment) -> dict[str, Any]:
-    record = artifacts.plain(segment)
-    assert isinstance(record, dict)
+    record = artifacts.record(segment)
     words = [{k: v for k, v in word.items() if v is not None} for word in record.pop("words")]
     return {k: v for k, v in {**record, "words": words}.items() if v is not None}

@@ -128,7 +128,7 @@ def write_item_voices(path: Path, voices: ItemVoices) -> None:
 
 
 def centroid(voices: ItemVoices, label: str) -> Embedding | None:
-    """Unit-length mean embedding of a label, turns weighted by length; None if all were too short."""
+    """Unit-length mean embedding of a label, longer turns counting more; None if all too short."""
     chosen = [i for i, speaker in enumerate(voices.speakers) if speaker == label]
     if not chosen:
         return None
@@ -152,7 +152,7 @@ def resolve(
     if register and not comparable:
         raise ValueError(
             f"the register holds embeddings of {register[0].embedding_model}, the item of "
-            f"{voices.embedding_model}: enrol the voices again with voices.embedding set to the latter"
+            f"{voices.embedding_model}: enrol the voices again with the latter"
         )
     labels = sorted(set(voices.speakers))
     scores = {label: _scores(centroid(voices, label), comparable) for label in labels}

@@ -1,17 +1,29 @@
 """Tasks: what the model should learn, one file each.
 
-A task's file holds its config dataclass as `CONFIG` and a function `conversations`; its YAML under
+A task's file holds its config dataclass as `CONFIG` and a function `conversation`; its YAML under
 `conf/task/` selects it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any, Protocol
 
 from understudy.config.task import TaskConfig
 from understudy.console import UserError
+from understudy.records.conversation import Conversation
+from understudy.records.item import Source
+from understudy.records.turns import Turn
+
+
+class Converse(Protocol):
+    """What a task's `conversation` does: an item's turns become a conversation."""
+
+    def __call__(self, turns: Sequence[Turn], source: Source, config: Any) -> Conversation:  # noqa: ANN401
+        """Raises ValueError where the item cannot be used; the message says why."""
 
 
 def names() -> list[str]:

@@ -1,0 +1,31 @@
+"""The config that a run was made with, read back from its `config.yaml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from understudy.config.root import Config
+from understudy.config.schema import build, twin
+from understudy.config.task import TaskConfig
+
+
+def read(path: Path) -> Config:
+    """Read a run's config. The task is read as far as every task has it.
+
+    Raises:
+        ValueError: the file is missing or does not fit the schema; the message names it.
+    """
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        task = found.pop("task")
+        node = OmegaConf.merge(OmegaConf.structured(twin(Config)), found)
+        del node["task"]
+        values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except (OSError, yaml.YAMLError, OmegaConfBaseException, KeyError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    common = {name: task.get(name) for name in TaskConfig.__dataclass_fields__}
+    return build(Config, {**values, "task": TaskConfig(**common)})

@@ -1,0 +1,77 @@
+"""Checkpoints of a training run, as every stage sees them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+TRAINER_FILE = "trainer.json"
+BASE = "base"
+"""The name of the base model wherever checkpoints are named."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """Where a run stood when a checkpoint was written."""
+
+    step: int
+    epoch: int
+    """The epoch the step belongs to, counted from 1."""
+    ends_epoch: bool
+    tokens: int
+    """Supervised tokens learned from so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint with a manifest."""
+
+    folder: Path
+    progress: Progress
+
+    @property
+    def name(self) -> str:
+        """`epoch<N>` for those made at an epoch's end, `step<N>` for the others."""
+        at = self.progress
+        return f"epoch{at.epoch}" if at.ends_epoch else f"step{at.step}"
+
+
+def read_progress(folder: Path) -> Progress:
+    """Where the run stood when the checkpoint was written."""
+    record = json.loads((folder / TRAINER_FILE).read_text(encoding="utf-8"))
+    return Progress(**record["progress"])
+
+
+def whole(run: Path) -> Iterator[Checkpoint]:
+    """Every checkpoint of a run that was finished, oldest first."""
+    for candidate in sorted((run / "checkpoints").glob("step-*")):
+        if (candidate / "manifest.json").exists():
+            yield Checkpoint(candidate, read_progress(candidate))
+
+
+def named(run: Path, names: list[str]) -> dict[str, Checkpoint | None]:
+    """The checkpoints that a person named, by their own names; None stands for the base.
+
+    Args:
+        run: The training run's folder.
+        names: `base`, `last`, `epoch<N>`.
+
+    Raises:
+        ValueError: the run has no checkpoint of that name; the message lists those it has.
+    """
+    found = {checkpoint.name: checkpoint for checkpoint in whole(run)}
+    chosen: dict[str, Checkpoint | None] = {}
+    for name in names:
+        if name == BASE:
+            chosen[BASE] = None
+        elif name == "last" and found:
+            newest = list(found.values())[-1]
+            chosen[newest.name] = newest
+        elif name in found:
+            chosen[name] = found[name]
+        else:
+            known = ", ".join([BASE, *found, "last"])
+            raise ValueError(f"checkpoints: {run} has no {name}: choose from {known}.")
+    return chosen

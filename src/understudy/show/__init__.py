@@ -1,0 +1,1 @@
+"""Show: a look at what lies on disk, for a person; it changes nothing."""

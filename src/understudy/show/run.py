@@ -1,0 +1,89 @@
+"""A training run: how it stands, what it measured, which checkpoints it has."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from understudy.records import jsonl
+from understudy.show.screen import table, text
+
+VALID_LOSS, VALID_ACCURACY = "full_valid_loss", "full_valid_mean_token_accuracy"
+
+
+def fits(path: Path) -> bool:
+    """Whether the folder is a training run."""
+    return (path / "status.json").is_file() or (path / "metrics.jsonl").is_file()
+
+
+def show(path: Path, console: Console) -> None:
+    """Print status, held-out scores by epoch, the last metrics, speed and checkpoints."""
+    _print_status(path, console)
+    metrics = jsonl.read_whole(path / "metrics.jsonl")
+    _print_valid([line for line in metrics if VALID_LOSS in line], console)
+    _print_facts("last metrics", _last(metrics), console)
+    _print_facts("last timing", _last(jsonl.read_whole(path / "timing.jsonl")), console)
+    _print_checkpoints(path / "checkpoints", console)
+
+
+def _print_status(path: Path, console: Console) -> None:
+    try:
+        record = json.loads((path / "status.json").read_text(encoding="utf-8"))
+        state = str(record.pop("state"))
+    except (OSError, ValueError, KeyError, AttributeError):
+        record, state = {}, "unknown: status.json is missing or cannot be read"
+    style = {"succeeded": "green", "failed": "red"}.get(state, "yellow")
+    console.print(text(f"{path.name}: {state}", f"bold {style}"))
+    for name, value in record.items():
+        console.print(text(f"  {name}: {_said(value)}"), soft_wrap=True)
+    if state == "succeeded" and not (path / "manifest.json").is_file():
+        console.print(text("  but it has no manifest: it is not finished", "red"))
+
+
+def _print_valid(lines: list[dict[str, Any]], console: Console) -> None:
+    """Held-out loss and accuracy; the line of step 0 is the base model's."""
+    if not lines:
+        console.print(text("held out: nothing measured yet"))
+        return
+    base = next((float(line[VALID_LOSS]) for line in lines if line.get("step") == 0), None)
+    shown = table("held out", "#step", "#loss", "#against base", "#token accuracy")
+    for line in lines:
+        loss, accuracy = float(line[VALID_LOSS]), line.get(VALID_ACCURACY)
+        epoch = line.get("epoch")
+        name = "base" if line.get("step") == 0 else f"epoch {epoch:g}" if epoch else ""
+        change = f"{loss / base - 1:+.1%}" if base else ""
+        shown.add_row(
+            name,
+            f"{line.get('step', '')}",
+            f"{loss:.4f}",
+            change,
+            f"{accuracy:.1%}" if isinstance(accuracy, float) else "",
+        )
+    console.print(shown)
+
+
+def _last(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    return lines[-1] if lines else {}
+
+
+def _print_facts(head: str, facts: dict[str, Any], console: Console) -> None:
+    shown = ", ".join(f"{name} {_said(value)}" for name, value in facts.items())
+    console.print(text(f"{head}: {shown or 'none yet'}"), soft_wrap=True)
+
+
+def _said(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _print_checkpoints(folder: Path, console: Console) -> None:
+    found = sorted(folder.glob("step-*")) if folder.is_dir() else []
+    names = [
+        each.name if (each / "manifest.json").is_file() else f"{each.name} (not finished)"
+        for each in found
+    ]
+    console.print(text(f"checkpoints: {', '.join(names) or 'none yet'}"), soft_wrap=True)

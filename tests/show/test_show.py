@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from understudy.records import jsonl
+from understudy.show import prepared as prepared_view
+
+
+def line_of(text: str, start: str) -> str:
+    (found,) = [line for line in text.splitlines() if line.strip().startswith(start)]
+    return found
+
+
+def test_help_is_instant_and_lists_the_tools(tool: Any) -> None:
+    tool("--help")
+    start = time.monotonic()
+    done = tool("--help")
+    assert time.monotonic() - start < 1
+    assert done.returncode == 0
+    assert "show" in done.stdout
+    assert "python -m collect" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["shwo", "x"], ["show"], ["show", "x", "--rows", "-1"]])
+def test_wrong_commands(tool: Any, arguments: list[str]) -> None:
+    done = tool(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "usage: understudy" in done.stderr
+
+
+def test_corpus(tool: Any, corpus: Path) -> None:
+    done = tool("show", corpus)
+    assert (done.returncode, done.stderr) == (0, "")
+    bees = line_of(done.stdout, "bees").split("  ")
+    for part in ("Bees [red]and[/red] [31mchairs", "Tobias", "audio.mp3", "10.0", "7"):
+        assert part in [cell.strip() for cell in bees]
+    assert "Maren 5, Tobias 2" in line_of(done.stdout, "bees")
+    assert line_of(done.stdout, "bees").split()[-2:] == ["done", "done"]
+    ferry = line_of(done.stdout, "ferry").split()
+    assert ferry[-2:] == ["done", "imported"]
+    assert "1.5" in ferry
+    assert line_of(done.stdout, "mute   ").split()[-2:] == ["done", "failed"]
+    assert "gone: collect: HTTP Error 404: Not Found" in done.stdout
+    assert "mute: transcribe: no audio stream" in done.stdout
+    assert "4 items, 0.19 hours known, 14 words; known voices: Maren" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "\u202e" not in done.stdout
+
+
+def test_a_corpus_with_damage_is_shown(tool: Any, corpus: Path) -> None:
+    (corpus / "ferry/transcript.json").write_text("{")
+    (corpus / "bees/source.json").write_text("[]")
+    done = tool("show", corpus)
+    assert done.returncode == 0
+    assert "transcript.json: not JSON" in done.stdout
+    assert "bees: " in done.stdout
+    (corpus / "speakers.json").write_text("{}")
+    done = tool("show", corpus)
+    assert done.returncode == 2
+    assert "not a register of voices" in done.stderr
+
+
+def test_prepared_set(tool: Any, prepared: Path) -> None:
+    done = tool("show", prepared, "--rows", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert line_of(done.stdout, "train  ").split() == ["train", "1", "2", "9", "7"]
+    assert line_of(done.stdout, "valid  ").split() == ["valid", "1", "1", "3", "3"]
+    assert line_of(done.stdout, "dropped: ad").split()[-2:] == ["5", "25.0%"]
+    assert line_of(done.stdout, "in ").split() == ["in", "20", "100.0%"]
+    assert "tokens: 1,234 trained, 56 context" in done.stdout
+    assert "rejected: mute: no audio stream" in done.stdout
+    assert "train row 1: bench, bees, 1:01-1:02:05" in done.stdout
+    assert "«context» system: A talk show." in done.stdout
+    assert "«trained» user (Maren): How many bees?" in done.stdout
+    assert "«context» user (Maren): Read before?" in done.stdout
+    assert "Whose boat?" not in done.stdout
+    assert "not accounted for" not in done.stdout
+
+
+def test_row_counts(tool: Any, prepared: Path) -> None:
+    assert "row 1" not in tool("show", prepared, "--rows", "0").stdout
+    assert "Whose boat?" in tool("show", prepared, "--rows", "99").stdout
+    assert "Read before?" in tool("show", prepared).stdout
+
+
+def test_a_terminal_gets_colour_and_no_markers(prepared: Path) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=120, color_system="standard")
+    prepared_view.show(prepared, console, 2)
+    shown = screen.getvalue()
+    assert "\x1b[32muser (Maren): How many bees?" in shown
+    assert "\x1b[2muser (Maren): Read before?" in shown
+    assert "«" not in shown
+
+
+def test_a_ledger_that_does_not_add_up_and_no_manifest(tool: Any, prepared: Path) -> None:
+    ledger = prepared / "ledger.json"
+    ledger.write_text(ledger.read_text().replace('"words_trained": 10', '"words_trained": 9'))
+    (prepared / "manifest.json").unlink()
+    done = tool("show", prepared)
+    assert "1 words are not accounted for" in done.stdout
+    assert "is not finished: it has no manifest" in done.stdout
+    (prepared / "train.jsonl").write_text("{\n")
+    done = tool("show", prepared)
+    assert done.returncode == 2
+    assert "train.jsonl: line 1" in done.stderr
+
+
+def test_run(tool: Any, run_folder: Path) -> None:
+    done = tool("show", run_folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "bench-smollm2-0123abcd: running" in done.stdout
+    assert line_of(done.stdout, "base").split() == ["base", "0", "3.0000", "+0.0%", "40.0%"]
+    assert line_of(done.stdout, "epoch 1").split()[2:] == ["20", "2.4000", "-20.0%", "50.0%"]
+    assert "last metrics: step 39, epoch 1.95, train_loss 2.125, tokens 123,456" in done.stdout
+    assert "tokens_per_second 812.5" in done.stdout
+    assert "checkpoints: step-000020, step-000040 (not finished)" in done.stdout
+
+
+def test_a_run_that_has_only_begun(tool: Any, run_folder: Path) -> None:
+    for name in ("metrics.jsonl", "timing.jsonl"):
+        (run_folder / name).unlink()
+    (run_folder / "status.json").write_text('{"state": "succeeded"}')
+    done = tool("show", run_folder)
+    assert done.returncode == 0
+    assert "held out: nothing measured yet" in done.stdout
+    assert "no manifest: it is not finished" in done.stdout
+    jsonl.append(run_folder / "metrics.jsonl", {"step": 1, "train_loss": 3.0})
+    (run_folder / "status.json").write_text("{")
+    assert "unknown: status.json" in tool("show", run_folder).stdout
+
+
+def test_what_cannot_be_shown(tool: Any, corpus: Path, tmp_path: Path) -> None:
+    for path, why in (
+        ("nowhere", "is not there"),
+        ("bench", "did you mean data/bench?"),
+        (str(tmp_path), "is nothing that can be shown"),
+        (str(corpus / "speakers.json"), "is a file"),
+    ):
+        done = tool("show", path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert why in done.stderr
+    assert "--rows is for prepared sets" in tool("show", corpus, "--rows", "1").stderr
