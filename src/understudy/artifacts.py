@@ -1,4 +1,4 @@
-"""Identity, manifests, resuming: the one place that says what is finished and what it was made from.
+"""Identity, manifests, resuming: what is finished, and what it was made from.
 
 A thing's identity covers the config nodes its stage reads, the identities of its inputs and the
 stage's format number, and nothing else. Its manifest is written last and atomically: no valid
@@ -77,7 +77,7 @@ def sha256_cached(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Replace `path` by `data` in one step: a reader sees the old bytes or the new, never a part."""
+    """Replace `path` by `data` in one step: a reader sees the old bytes or the new ones."""
     raw = data.encode() if isinstance(data, str) else data
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
@@ -229,7 +229,7 @@ def exclusive(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Remove what lies in `folder`, the manifest first, so that a kill leaves nothing half-valid."""
+    """Empty `folder`, the manifest first, so that a kill leaves nothing half-valid."""
     (folder / "manifest.json").unlink(missing_ok=True)
     for entry in folder.iterdir() if folder.exists() else ():
         if entry.name == ".lock":

@@ -53,7 +53,7 @@ class RunFailedError(RuntimeError):
     """The work itself failed, and the message says why: no traceback helps further. Exit 1."""
 
 
-class Stopped(BaseException):  # noqa: N818  # a stop is an event, not an error
+class Stopped(BaseException):  # a stop is an event, not an error
     """SIGTERM or SIGINT arrived and the work was left resumable."""
 
 

@@ -45,6 +45,8 @@ class Answer:
     """Close the connection after so many bytes."""
     breaks: int = 0
     """How often; the next answers are whole."""
+    then: bytes | None = None
+    """What is served after a break: another file, as feeds do that put in advertisements."""
 
 
 @dataclass
@@ -109,6 +111,7 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:  # noqa: C901  # one s
                 answer.breaks -= 1
                 self.wfile.write(data[: answer.break_after])
                 self.close_connection = True
+                answer.body = answer.then or answer.body
                 return
             step = SLICE_BYTES if answer.slice_seconds else len(data) or 1
             try:

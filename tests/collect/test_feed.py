@@ -159,6 +159,29 @@ def test_faults_of_servers(
     }
 
 
+@pytest.mark.parametrize("validator", [True, False])
+def test_halves_of_two_downloads_are_not_joined(
+    site: Any,
+    answer: Any,
+    make_rss: Any,
+    make_entry: Any,
+    room: Any,
+    tones: Any,
+    tmp_path: Path,
+    *,
+    validator: bool,
+) -> None:
+    first, other = tones[0] * 4, tones[1] * 4
+    site.pages["/ep.mp3"] = answer(
+        first, break_after=20_000, breaks=1, then=other, validator=validator
+    )
+    site.pages["/feed"] = make_rss(make_entry("One", "1", f"{site.url}/ep.mp3"))
+    assert collect(room, site)[0] == 0
+    (item,) = items(tmp_path / "data/bench")
+    assert item.media_file is not None
+    assert item.media_file.read_bytes() == other
+
+
 def test_tricks_in_titles_and_guids(
     site: Any, answer: Any, make_rss: Any, make_entry: Any, room: Any, tones: Any, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -171,9 +172,32 @@ def test_damage_is_mended_and_a_persons_title_kept(
     bees.source_file.write_text('{"title": "Bees, at last"}')
     assert "2 there already" in collect(room)[1]
     assert bees.source().title == "Bees, at last"
+    (bees.folder / "audio.mp3").unlink()
+    _code, said = collect(room)
+    assert "01-bees: its source.json was changed by hand and is kept" in said
+    assert bees.source().title == "Bees, at last"
+    assert "2 there already" in collect(room)[1]
+    collect(room, "fresh=true")
+    assert bees.source().title == "01-bees"
     bees.source_file.write_text("{")
     assert "1 changed" in collect(room)[1]
     assert bees.source().title == "01-bees"
+
+
+@pytest.mark.usefixtures("show")
+def test_an_item_half_replaced_is_not_finished(room: Any, tmp_path: Path) -> None:
+    collect(room)
+    bees = Item(tmp_path / "data/bench/01-bees")
+    (bees.folder / "audio.wav/in-the-way").mkdir(parents=True)
+    (tmp_path / "show/01-bees.mp3").rename(tmp_path / "show/01-bees.wav")
+    code, said = collect(room)
+    assert (code, "1 there already, 1 failed" in said) == (3, True)
+    assert bees not in items(tmp_path / "data/bench")
+    shutil.rmtree(bees.folder / "audio.wav")
+    assert "1 changed, 1 there already" in collect(room)[1]
+    assert bees.media_file == bees.folder / "audio.wav"
+    names = {file.name for file in bees.folder.iterdir()}
+    assert names == {".collect.json", "audio.wav", "manifest.collect.json", "source.json"}
 
 
 def test_stems_with_the_same_slug_stay_apart(

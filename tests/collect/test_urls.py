@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yt_dlp.networking import Request
 
 from understudy.collect.address import Addresses
-from understudy.collect.downloader import Downloader
+from understudy.collect.downloader import Downloader, Resume
 from understudy.collect.found import UnusableError
 from understudy.collect.urls import Video, _file_name, find
 from understudy.console import UserError
@@ -179,6 +180,25 @@ def test_a_shortcut_is_no_subtitle(site: Any, answer: Any, tmp_path: Path) -> No
     written = video(title="x")._subtitles(record, Item(tmp_path), lambda _: None)
     assert written == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_without_proof_is_started_afresh(tmp_path: Path) -> None:
+    target, url = tmp_path / "audio.mp3", "https://x.example/a.mp3"
+    part = tmp_path / "audio.mp3.part"
+    part.write_bytes(b"half")
+    first = Resume(f"{url}?signed=1", "mp3", target)
+    first.after(Request(first.url), {"ETag": '"one"'})
+    again = Resume(f"{url}?signed=2", "mp3", target)
+    again.start()
+    assert part.exists()
+    request = Request(again.url, headers={"Range": "bytes=4-"})
+    again.before(request)
+    assert request.headers["If-Range"] == '"one"'
+    Resume(f"{url}?signed=3", "another format", target).start()
+    assert not part.exists()
+    weak = Resume(url, "mp3", target)
+    weak.after(Request(url), {"ETag": 'W/"two"', "Last-Modified": "Thu, 08 Jan 2026 10:00:00 GMT"})
+    assert weak.validator == "Thu, 08 Jan 2026 10:00:00 GMT"
 
 
 def test_no_child_process_may_fetch() -> None:

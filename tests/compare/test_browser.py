@@ -114,6 +114,8 @@ def test_the_differences_come_on_demand_by_keyboard_alone(opened: Any) -> None:
     from selenium.webdriver.common.keys import Keys
 
     assert shown(opened, ".card del") == []
+    gap = "return getComputedStyle(document.querySelector('.card del + ins')).marginLeft"
+    assert opened.execute_script(gap) == "0px"
     box = opened.find_element("id", "show-difference")
     while opened.switch_to.active_element != box:
         opened.switch_to.active_element.send_keys(Keys.TAB)

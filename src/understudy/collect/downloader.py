@@ -90,7 +90,7 @@ class Downloader:
                 context = self._make_sslcontext(
                     legacy_ssl_support=options.get("legacy_ssl_support")
                 )
-                pass
+                opener.add_handler(Guard(outer.addresses, context))
                 return opener
 
         class GuardedYoutubeDL(YoutubeDL):  # type: ignore[misc]

@@ -14,13 +14,15 @@ from understudy.collect.found import Found, Note, UnusableError
 from understudy.collect.names import one_line
 from understudy.config import Config
 from understudy.config.source import SourceConfig, SourceKind
-from understudy.console import Exit, Outcome, say
+from understudy.console import Exit, Outcome, say, warn
 from understudy.records.item import Item
 
 FORMAT = 1
 READS: tuple[str, ...] = ()
 """None: an item is what its source says it is, wherever the source was found."""
 STAGE = "collect"
+FORMER = ".manifest.collect.json"
+"""The manifest of an item that is being made again: which files were ours."""
 HASHED_BYTES = 1 << 20
 """Files up to this size are hashed to see whether they are whole; the others are measured."""
 
@@ -119,28 +121,54 @@ def _collect_one(thing: Found, corpus: Path, tally: Tally, note: Note, config: C
 
 
 def _make(thing: Found, item: Item, note: Note, *, fresh: bool) -> Fate:
+    """Make the item, unless it is there already as its source has it."""
     path = item.manifest_file(STAGE)
     identity = Identity(stage=STAGE, format=FORMAT, config={}, inputs=thing.inputs(item))
     before = artifacts.read_manifest(path)
-    old = _ours(item, before)
+    old = _ours(item, before) if before else []
     broken = [file for file in old if before and not _is_whole(item, file, before)]
     if before and before.identity.hash == identity.hash and not broken and not fresh:
         return Fate.there
-    path.unlink(missing_ok=True)
-    for file in old if fresh else broken:
-        file.unlink(missing_ok=True)
+    if before:
+        # From here on the item is not finished, but what it was made of stays known.
+        path.replace(item.folder / FORMER)
+        for file in old if fresh else broken:
+            file.unlink(missing_ok=True)
+    former = artifacts.read_manifest(item.folder / FORMER)
+    files = _bring(thing, item, former, note)
+    artifacts.seal(path, identity, files)
+    (item.folder / FORMER).unlink(missing_ok=True)
+    return Fate.changed if former else Fate.new
+
+
+def _bring(thing: Found, item: Item, former: Manifest | None, note: Note) -> list[Path]:
+    """Bring the item's files, and leave nothing of what it was before or of a copy cut short."""
+    for kind in ("audio", "video", "subtitles"):
+        for part in item.folder.glob(f".{kind}.*.part"):
+            part.unlink()
+    mended = _mended(item, former)
+    old = _ours(item, former) if former else []
     files = thing.bring(item, note)
     for file in set(old) - set(files):
         file.unlink(missing_ok=True)
-    artifacts.seal(path, identity, files)
-    return Fate.changed if before else Fate.new
+    if mended is not None:
+        artifacts.write_atomic(item.source_file, mended)
+        warn(f"{item.name}: its source.json was changed by hand and is kept (not with fresh=true)")
+    return files
 
 
-def _ours(item: Item, manifest: Manifest | None) -> list[Path]:
+def _mended(item: Item, former: Manifest | None) -> bytes | None:
+    """`source.json` where a person has changed it since it was sealed."""
+    sealed = former.files.get(item.source_file.name) if former else None
+    if sealed is None or not item.source_file.is_file() or not _is_readable(item):
+        return None
+    changed = artifacts.sha256_file(item.source_file) != sealed.sha256
+    return item.source_file.read_bytes() if changed else None
+
+
+def _ours(item: Item, manifest: Manifest) -> list[Path]:
     """The files an earlier run made, without a transcript that `transcribe` has made since."""
-    files = (
-        {item.folder / name: entry for name, entry in manifest.files.items()} if manifest else {}
-    )
+    files = {item.folder / name: entry for name, entry in manifest.files.items()}
     transcript = item.transcript_file
     sealed = files.get(transcript)
     if sealed and transcript.is_file() and artifacts.sha256_file(transcript) != sealed.sha256:

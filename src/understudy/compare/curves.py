@@ -289,9 +289,10 @@ def _frame(axes: Axes, curves: Curves, theme: Theme) -> None:
     axes.grid(axis="y", color=line, lw=0.6, alpha=0.7)
     axes.tick_params(length=0, labelsize=10.5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
     axes.margins(y=0.12)
-    axes.set_xlim(left=0)
+    # A little room at the left, so that the mark of step 0 is whole.
+    axes.set_xlim(left=-0.015 * axes.get_xlim()[1])
     axes.set_xlabel("step", size=10, loc="right")
     if curves.measure is Measure.accuracy:
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))

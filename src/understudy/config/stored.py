@@ -21,11 +21,9 @@ def read(path: Path) -> Config:
 
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        task = found.pop("task")
-        node = OmegaConf.merge(OmegaConf.structured(twin(Config)), found)
-        del node["task"]
+        common = {name: found["task"].get(name) for name in TaskConfig.__dataclass_fields__}
+        node = OmegaConf.merge(OmegaConf.structured(twin(Config)), {**found, "task": common})
         values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-    except (OSError, yaml.YAMLError, OmegaConfBaseException, KeyError) as error:
+    except (OSError, yaml.YAMLError, OmegaConfBaseException, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: {error}") from None
-    common = {name: task.get(name) for name in TaskConfig.__dataclass_fields__}
-    return build(Config, {**values, "task": TaskConfig(**common)})
+    return build(Config, values)

@@ -13,6 +13,7 @@ from understudy.console import UserError
 from understudy.models import packages
 from understudy.records.transcript import Word
 from understudy.transcribe.audio import SAMPLE_RATE, Samples
+from understudy.transcribe.quiet import no_telemetry
 
 UNSPACED = frozenset(("zh", "ja", "th", "lo", "my", "yue"))
 """Languages that Whisper writes without spaces between words."""
@@ -155,6 +156,7 @@ class _WhisperX:
     """whisperX: pyannote finds the speech; word times come from Whisper's own attention."""
 
     def __init__(self, config: AsrConfig, folder: Path) -> None:
+        no_telemetry()
         import whisperx
 
         self.config = config

@@ -135,19 +135,26 @@ def sentences(words: Iterable[Word]) -> list[list[Word]]:
 def _steady(sentence: list[Word]) -> list[Word]:
     """A sentence without flickers: runs by another speaker that last FLICKER_SECONDS or less."""
     runs = [list(run) for _, run in groupby(sentence, key=lambda word: word.speaker)]
-    main = max(runs, key=_seconds)[0].speaker
+    main = max(runs, key=lambda run: _span([], run, []))[0].speaker
     if len(runs) == 1 or main is None:
         return sentence
-    return [
-        replace(word, speaker=main) if _seconds(run) <= FLICKER_SECONDS else word
-        for run in runs
-        for word in run
-    ]
+    steady = []
+    for before, run, after in zip([[], *runs], runs, [*runs[1:], []], strict=False):
+        flickers = _span(before, run, after) <= FLICKER_SECONDS
+        steady += [replace(word, speaker=main) for word in run] if flickers else run
+    return steady
 
 
-def _seconds(run: list[Word]) -> float:
-    starts, ends = run[0].start, run[-1].end
-    return 0.0 if starts is None or ends is None else ends - starts
+def _span(before: list[Word], run: list[Word], after: list[Word]) -> float:
+    """Seconds from the words before a run to those after it; without them, its own length."""
+    starts = [word.end for word in before] or [word.start for word in run]
+    ends = [word.start for word in after] or [word.end for word in run]
+    known = [time for time in starts if time is not None], [t for t in ends if t is not None]
+    if not known[0] or not known[1]:
+        return 0.0
+    first = max(known[0]) if before else min(known[0])
+    last = min(known[1]) if after else max(known[1])
+    return last - first
 
 
 def segments(words: Iterable[Word], separator: str) -> tuple[Segment, ...]:

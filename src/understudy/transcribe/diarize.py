@@ -12,6 +12,7 @@ from understudy.config.diarizer import DiarizerConfig, DiarizerKind
 from understudy.console import UserError
 from understudy.transcribe.assign import Stretch
 from understudy.transcribe.audio import SAMPLE_RATE, Samples
+from understudy.transcribe.quiet import no_telemetry
 
 ONE_VOICE = "SPEAKER_00"
 
@@ -41,8 +42,7 @@ def load(config: DiarizerConfig) -> Diarizer:
     """
     if config.kind is DiarizerKind.none:
         return _OneVoice()
-    # pyannote reads it once, when it is imported, and reports every use unless it is off.
-    os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
+    no_telemetry()
     if config.kind is DiarizerKind.package:
         from understudy.transcribe import pipeline
 

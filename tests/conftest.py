@@ -1,0 +1,122 @@
+"""Fixtures that several areas share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+SHOW = REPOSITORY / "samples" / "show"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def offline() -> Iterator[None]:
+    """No test may depend on a hub: whatever asks for one fails at once."""
+    previous = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    yield
+    if previous is None:
+        del os.environ["HF_HUB_OFFLINE"]
+    else:
+        os.environ["HF_HUB_OFFLINE"] = previous
+
+
+Door = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    """Run a door as a person does, in a folder of its own; returns what it printed."""
+
+    def run(stage: str, *overrides: str, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", stage, *overrides],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of 60 thousand parameters with SmolLM2's real tokenizer, in fp32."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from understudy.models import embedded
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    tokenizer = AutoTokenizer.from_pretrained(embedded.folder("smollm2_135m"))
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny(tiny_model: Path) -> list[str]:
+    """Overrides that put the tiny model in the place of the real one."""
+    return [f"model.base={tiny_model}", "model.name=tiny", "model.context=256", "model.dtype=fp32"]
+
+
+HOST, GUEST = "Maren Tolliver", "Tobias Wrenfield"
+
+
+def talk(turns: int, *, host: str = HOST, guest: str = GUEST) -> dict[str, Any]:
+    """A transcript in whisperX's shape in which host and guest take turns."""
+    segments = []
+    for number in range(turns):
+        speaker = host if number % 2 == 0 else guest
+        text = f"This is turn {number} by {speaker}, and it says a thing or two."
+        segments.append(
+            {"start": 4.0 * number, "end": 4.0 * number + 3.5, "text": text, "speaker": speaker}
+        )
+    return {"language": "en", "segments": segments}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Callable[..., Path]:
+    """Make a corpus of collected items with transcripts; returns its folder."""
+
+    def make(name: str = "show", items: int = 4, turns: int = 8) -> Path:
+        folder = tmp_path / "data" / name
+        for number in range(items):
+            item = folder / f"episode-{number}"
+            item.mkdir(parents=True)
+            guest = f"Guest {number}"
+            (item / "source.json").write_text(json.dumps({"title": item.name, "guest": guest}))
+            (item / "transcript.json").write_text(json.dumps(talk(turns, guest=guest)))
+            (item / "manifest.collect.json").write_text("{}")
+        register = {
+            "speakers": [
+                {"name": HOST, "role": "host", "embedding_model": "none", "references": []}
+            ]
+        }
+        (folder / "speakers.json").write_text(json.dumps(register))
+        return folder
+
+    return make
