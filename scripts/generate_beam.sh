@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
 # Base and checkpoints continue the held-out openings: bash scripts/generate_beam.sh +experiment=demo
-exec python -m generate decoding=[beam] "$@"
+exec python -m generate 'decoding=[beam]' "$@"

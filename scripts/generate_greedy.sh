@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
 # Base and checkpoints continue the held-out openings: bash scripts/generate_greedy.sh +experiment=demo
-exec python -m generate decoding=[greedy] "$@"
+exec python -m generate 'decoding=[greedy]' "$@"

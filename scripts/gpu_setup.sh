@@ -14,13 +14,17 @@ say "found $card, driver $driver"
 # torch 2.13 brings CUDA 13, which needs this driver branch.
 [ "${driver%%.*}" -ge 580 ] || fail "driver $driver is too old for CUDA 13: 580 or newer is needed."
 
-if ! command -v python3.11 >/dev/null && ! command -v python3.12 >/dev/null; then
+# Ubuntu's python3.12 comes without what makes an environment: ensurepip is in python3.12-venv.
+whole() { command -v "$1" >/dev/null && "$1" -c 'import ensurepip' 2>/dev/null; }
+if ! whole python3.11 && ! whole python3.12; then
     sudo=$([ "$(id -u)" = 0 ] || echo sudo)
     $sudo apt-get update -qq
     $sudo apt-get install -qq -y python3.12 python3.12-venv build-essential git ||
         fail "no Python 3.11 or 3.12 to be had: install one, then run this again."
 fi
-PYTHON_BASE=$(command -v python3.11 || command -v python3.12) EXTRAS=${EXTRAS:-all} bash scripts/setup.sh
+base=python3.12
+if whole python3.11; then base=python3.11; fi
+PYTHON_BASE=$base EXTRAS=${EXTRAS:-all} bash scripts/setup.sh
 
 # CTranslate2 opens libcublas.so.12 and cuDNN 9, while torch brings CUDA 13's: put them beside it.
 .venv/bin/python -m pip install --quiet "nvidia-cublas-cu12" "nvidia-cudnn-cu12==9.*"

@@ -18,7 +18,11 @@ say() { echo "setup: $*" >&2; }
 pip() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"; }
 pinned() { sed -nE "s/^($1==[^ ]+).*/\1/p" constraints.txt; }
 
-[ -x .venv/bin/python ] || { say "making .venv"; "$python" -m venv .venv; }
+# An environment without pip is what is left where Debian's python3-venv was missing.
+if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    say "making .venv"
+    "$python" -m venv .venv
+fi
 say "installing torch"
 # By itself and with its exact version, torch comes as a CPU build where one is offered.
 pip "$(pinned torch)"

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from understudy.compare.difference import Change, Segment, difference
@@ -35,6 +35,7 @@ def test_equal_and_empty_texts() -> None:
 
 
 @given(TEXTS, TEXTS)
+@example(" a a", " a")
 def test_the_segments_spell_out_both_texts(base: str, text: str) -> None:
     found = difference(base, text)
     assert spelled(found, Change.same, Change.added) == text

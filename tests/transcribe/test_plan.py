@@ -107,9 +107,7 @@ def test_fresh_with_the_same_outcome_keeps_no_copy(configure: Configure, item: I
     assert len(list(item.folder.glob("transcript*.json"))) == 1
 
 
-def test_changed_audio_is_transcribed_again(
-    configure: Configure, item: Item, make: Any, tmp_path: Path
-) -> None:
+def test_changed_audio_is_transcribed_again(configure: Configure, item: Item, make: Any) -> None:
     finish(configure(), "Old audio.")
     assert item.media_file is not None
     make.wav(item.media_file, np.zeros(3200, np.float32))
@@ -195,6 +193,15 @@ def test_the_stage_is_imported_without_heavy_libraries() -> None:
     heavy = {"torch", "av", "pyannote", "faster_whisper", "whisperx", "ctranslate2", "torchaudio"}
     code = (
         "import sys, understudy.transcribe.stage;"
-        f"loaded = {heavy!r} & set(sys.modules); sys.exit(', '.join(loaded))"
+        f"loaded = {heavy!r} & set(sys.modules); sys.exit(', '.join(loaded) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.usefixtures("item")
+def test_a_machine_without_the_speech_libraries_is_told_so(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("understudy.transcribe.extra.MODULES", ("av", "nowhere.to_be.found"))
+    with pytest.raises(UserError, match=r"needs nowhere\.to_be\.found.*understudy\[speech\]"):
+        stage.run(configure())

@@ -44,7 +44,9 @@ def difference(base: str, text: str) -> list[Segment]:
             segments.append(Segment(Change.same, "".join(new_part)))
             continue
         if old_part:
-            segments.append(Segment(Change.gone, "".join(old_part)))
+            # The new text may end where the old one went on: its last word has no space behind it.
+            gap = " " if segments and not segments[-1].text[-1].isspace() else ""
+            segments.append(Segment(Change.gone, gap + "".join(old_part)))
         if new_part:
             segments.append(Segment(Change.added, "".join(new_part)))
     return segments

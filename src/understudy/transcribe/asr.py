@@ -13,6 +13,7 @@ from understudy.console import UserError
 from understudy.models import packages
 from understudy.records.transcript import Word
 from understudy.transcribe.audio import SAMPLE_RATE, Samples
+from understudy.transcribe.extra import no_whisperx
 from understudy.transcribe.quiet import no_telemetry
 
 UNSPACED = frozenset(("zh", "ja", "th", "lo", "my", "yue"))
@@ -157,8 +158,11 @@ class _WhisperX:
 
     def __init__(self, config: AsrConfig, folder: Path) -> None:
         no_telemetry()
-        import whisperx
-
+        try:
+            import whisperx.asr
+        except ImportError as error:
+            raise no_whisperx(error) from None
+        whisperx.setup_logging(level="error")  # it sets up its own logging, and reports each step
         self.config = config
         english = "en" if config.size.endswith(".en") else config.language
         try:
@@ -175,7 +179,10 @@ class _WhisperX:
             raise _refuse(config, folder, error) from None
 
     def hear(self, samples: Samples, advance: Advance) -> Heard:
-        result = self.pipeline.transcribe(samples, batch_size=self.config.batch)
+        from understudy.transcribe.threads import one_thread_an_operation
+
+        with one_thread_an_operation():
+            result = self.pipeline.transcribe(samples, batch_size=self.config.batch)
         language = str(result["language"])
         pieces: list[Word] = []
         for segment in result["segments"]:

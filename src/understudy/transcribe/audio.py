@@ -51,7 +51,7 @@ def decode(path: Path) -> Audio:
                 raise Unusable(f"{path.name} has no audio stream")
             pieces, damaged = _resample(container)
     except (av.error.FFmpegError, EOFError) as error:
-        raise Unusable(f"{path.name} cannot be decoded ({_first_line(error)})") from None
+        raise Unusable(f"{path.name} cannot be decoded ({_reason(error)})") from None
     if not pieces:
         raise Unusable(f"{path.name} holds no audio that can be decoded")
     return Audio(samples=np.concatenate(pieces), damaged=damaged)
@@ -81,8 +81,8 @@ def _arrays(frames: list[Any]) -> Iterator[Samples]:
         yield frame.to_ndarray()[0].astype(np.float32)
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def stated_seconds(path: Path) -> float:

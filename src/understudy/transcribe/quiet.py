@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 WARNINGS = (
     # Audio is decoded here and handed over as samples: torchcodec is never asked.
@@ -19,7 +20,6 @@ WARNINGS = (
 """(message, module) patterns."""
 
 LOGGERS = (
-    "whisperx",  # reports each of its steps
     "lightning.pytorch.utilities.migration",  # offers to rewrite whisperX's own weights
     "pytorch_lightning.utilities.migration",
     "faster_whisper",
@@ -33,14 +33,15 @@ def no_telemetry() -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep known chatter of the speech libraries off the screen."""
+    """Keep known chatter of the speech libraries off the screen, and all of it off stdout."""
     # onnxruntime looks for graphics cards when it is imported and complains where there are none.
     os.environ.setdefault("ORT_LOGGING_LEVEL", "3")
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        # whisperX prints and logs to stdout, where only the path of what was made may appear.
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
             for message, module in WARNINGS:
                 warnings.filterwarnings("ignore", message=message, module=module)
             yield

@@ -12,7 +12,7 @@ from understudy.console import Bar, Exit, Outcome, UserError, progress, say, war
 from understudy.records import item as records
 from understudy.records import voices
 from understudy.records.voices import KnownVoice, Role
-from understudy.transcribe import audio, embed, episode
+from understudy.transcribe import audio, embed, episode, extra
 from understudy.transcribe import plan as plans
 from understudy.transcribe.audio import Unusable
 from understudy.transcribe.episode import Result
@@ -54,6 +54,8 @@ def run(config: Config) -> Outcome:
     register = _register(config)
     with artifacts.exclusive(corpus / ".transcribe"):
         plan = plans.make(items, lambda sha: identity(config, sha), fresh=config.fresh)
+        if plan.todo:
+            extra.check()
         failures = _work(plan, register, config) if plan.todo else {}
     _summary(plan, failures)
     return Outcome(corpus, _code(plan, failures))
