@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from walking import walk_through
 
 REPOSITORY = Path(__file__).parent.parent
 SHOW = REPOSITORY / "samples" / "show"
@@ -28,15 +33,81 @@ def offline() -> Iterator[None]:
         os.environ["HF_HUB_OFFLINE"] = previous
 
 
-Door = Callable[..., "subprocess.CompletedProcess[str]"]
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a door ended and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class DoorProcess:
+    """A door in a process of its own, forked from a server that has the libraries loaded."""
+
+    def __init__(self, stage: str, overrides: Sequence[str], cwd: Path) -> None:
+        self.folder = Path(tempfile.mkdtemp(dir=cwd, prefix=".door-"))
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(PRELOADED))
+        arguments = (stage, list(overrides), str(cwd), str(self.folder))
+        self.process = context.Process(target=walk_through, args=arguments)
+        self.process.start()
+
+    @property
+    def running(self) -> bool:
+        return self.process.is_alive()
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def wait(self, timeout: float = 300) -> Ended:
+        self.process.join(timeout)
+        if self.process.is_alive():
+            self.process.kill()
+            pytest.fail(f"the door did not end within {timeout} s")
+        out, err = ((self.folder / name).read_text() for name in ("out", "err"))
+        assert self.process.exitcode is not None
+        return Ended(self.process.exitcode, out, err)
+
+
+PRELOADED = (
+    "hydra",
+    "peft",
+    "walking",
+    "transformers.generation.utils",
+    "transformers.models.llama.modeling_llama",
+)
+
+Door = Callable[..., Ended]
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Door:
-    """Run a door as a person does, in a folder of its own; returns what it printed."""
+def start(tmp_path: Path) -> Callable[..., DoorProcess]:
+    """Start a door and leave it running."""
 
-    def run(stage: str, *overrides: str, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+    def run(stage: str, *overrides: str, cwd: Path = tmp_path) -> DoorProcess:
+        return DoorProcess(stage, overrides, cwd)
+
+    return run
+
+
+@pytest.fixture
+def door(start: Callable[..., DoorProcess]) -> Door:
+    """Walk through a door to its end, with its real code, signals and exit code."""
+
+    def run(stage: str, *overrides: str) -> Ended:
+        return start(stage, *overrides).wait()
+
+    return run
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Door:
+    """A door as a person types it: a new interpreter, every import paid for."""
+
+    def run(stage: str, *overrides: str, cwd: Path = tmp_path) -> Ended:
+        done = subprocess.run(
             [sys.executable, "-m", stage, *overrides],
             cwd=cwd,
             capture_output=True,
@@ -44,13 +115,14 @@ def door(tmp_path: Path) -> Door:
             check=False,
             timeout=300,
         )
+        return Ended(done.returncode, done.stdout, done.stderr)
 
     return run
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama of 60 thousand parameters with SmolLM2's real tokenizer, in fp32."""
+    """A random Llama of three million parameters with SmolLM2's real tokenizer, in fp32."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -61,11 +133,11 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
+        hidden_size=64,
+        intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
-        num_key_value_heads=1,
+        num_key_value_heads=2,
         max_position_embeddings=512,
         tie_word_embeddings=True,
         bos_token_id=1,

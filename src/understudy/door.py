@@ -55,6 +55,10 @@ def _guarded(stage: str, work: Callable[[], Exit]) -> Exit:
     except KeyboardInterrupt:
         say(f"{stage}: stopped; the same command goes on from here.")
         return Exit.STOPPED
+    except BrokenPipeError:
+        # Whoever read stdout (`| head`) has seen enough; nothing is left to tell them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
     except RunFailedError as failure:
         say(f"{stage}: {failure}")
         return Exit.FAILED
@@ -127,7 +131,9 @@ def to_config(node: Any) -> Config:  # noqa: ANN401  # a DictConfig
 
     from understudy import tasks
 
-    values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True, enum_to_str=False)
+    values: Any = OmegaConf.to_container(
+        node, resolve=True, throw_on_missing=True, enum_to_str=False
+    )
     refuse_secrets(values)
     for key in values:
         if key not in Config.__dataclass_fields__:

@@ -60,9 +60,11 @@ def plain(messages: list[Message]) -> list[dict[str, str]]:
     return [{"role": m.role, "content": m.content} for m in messages]
 
 
-text = st.text(
-    st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=60
-).map(str.strip).filter(bool)
+text = (
+    st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=60)
+    .map(str.strip)
+    .filter(bool)
+)
 
 
 @given(texts=st.lists(text, min_size=1, max_size=6), system=st.none() | text)
@@ -127,7 +129,9 @@ def test_weight_zero_is_read_but_not_learned(chatml: Encoder) -> None:
 
 def test_every_learned_turn_ends_with_its_end_token(chatml: Encoder) -> None:
     encoded = chatml.row(TALK)
-    ends = [t for i, t in zip(encoded.ids, encoded.trained, strict=True) if i == chatml.end_ids()[0]]
+    ends = [
+        t for i, t in zip(encoded.ids, encoded.trained, strict=True) if i == chatml.end_ids()[0]
+    ]
     assert ends == [False, True, True, True, True]
 
 

@@ -15,7 +15,9 @@ from understudy.config import Config
 CONF = Path(__file__).parents[2] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 GROUPS = sorted(
-    path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("experiment", "hydra")
+    path.name
+    for path in CONF.iterdir()
+    if path.is_dir() and path.name not in ("experiment", "hydra")
 )
 CHOICES = [
     (group, choice.stem) for group in GROUPS for choice in sorted((CONF / group).glob("*.yaml"))

@@ -32,9 +32,7 @@ def example(encoder: Encoder, texts: list[str], weights: list[int], item: str = 
     ]
     encoded = encoder.row(messages)
     voices = [0 if trained else -1 for trained in encoded.trained]
-    return Example(
-        ids=encoded.ids, labels=encoded.labels, item=item, speakers=["x"], voices=voices
-    )
+    return Example(ids=encoded.ids, labels=encoded.labels, item=item, speakers=["x"], voices=voices)
 
 
 @pytest.fixture(scope="module")

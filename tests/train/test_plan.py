@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -37,7 +38,7 @@ def test_warm_up_rises_to_the_peak_and_the_rest_never_rises(shape: ScheduleShape
     rates = [factor(step, steps=20, warmup=4, shape=shape) for step in range(1, 21)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[4] == 1.0
-    assert all(later <= earlier for earlier, later in zip(rates[4:], rates[5:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(rates[4:]))
     assert (rates[-1] == 1.0) == (shape is ScheduleShape.constant)
     assert rates[-1] > 0
 

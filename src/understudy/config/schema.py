@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import cache
+from pathlib import Path
+from types import GenericAlias
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+_TWINS: dict[type[Any], type[Any]] = {}
 
 
-@cache
-def twin(frozen: type) -> type:
+def twin(frozen: type[Any]) -> type[Any]:
     """A mutable dataclass with the fields of `frozen`, its defaults and no rules."""
+    if frozen not in _TWINS:
+        _TWINS[frozen] = _make_twin(frozen)
+    return _TWINS[frozen]
+
+
+def _make_twin(frozen: type[Any]) -> type[Any]:
     hints = get_type_hints(frozen)
     base = frozen.__base__
     assert base is not None
@@ -41,11 +48,16 @@ def twin(frozen: type) -> type:
 
 
 def _mutable(kind: Any) -> Any:  # noqa: ANN401  # any annotation
+    # As text a path is shown and stored the same way on every machine.
+    if kind is Path:
+        return str
+    if kind == Path | None:
+        return str | None
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return twin(kind)
     if get_origin(kind) is dict:
         key, value = get_args(kind)
-        return dict[key, _mutable(value)]  # type: ignore[valid-type]
+        return GenericAlias(dict, (key, _mutable(value)))
     return kind
 
 
@@ -75,4 +87,6 @@ def _value(kind: Any, value: Any, key: str) -> Any:  # noqa: ANN401  # any annot
     if get_origin(kind) is dict and isinstance(value, Mapping):
         inner = get_args(kind)[1]
         return {name: _value(inner, item, f"{key}.{name}") for name, item in value.items()}
+    if kind in (Path, Path | None) and value is not None:
+        return Path(value).expanduser()
     return value

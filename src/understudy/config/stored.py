@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from understudy.config.root import Config
 from understudy.config.schema import build, twin
@@ -23,7 +24,7 @@ def read(path: Path) -> Config:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
         common = {name: found["task"].get(name) for name in TaskConfig.__dataclass_fields__}
         node = OmegaConf.merge(OmegaConf.structured(twin(Config)), {**found, "task": common})
-        values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        values: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except (OSError, yaml.YAMLError, OmegaConfBaseException, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: {error}") from None
     return build(Config, values)

@@ -158,7 +158,7 @@ def _samples(
 def _prepared(training_folder: Path) -> Path:
     """The prepared set that the run learned from."""
     link = json.loads((training_folder / "inputs.json").read_text(encoding="utf-8"))
-    return (training_folder / link["prepared"]).resolve()
+    return (training_folder / str(link["prepared"])).resolve()
 
 
 def _write_provenance(

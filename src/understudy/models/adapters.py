@@ -26,7 +26,7 @@ def attach(model: Any, config: AdapterConfig) -> Any:  # noqa: ANN401
     targets = "all-linear" if config.targets == ["all-linear"] else config.targets
     lora = LoraConfig(
         r=config.r,
-        lora_alpha=config.alpha,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # any number will do
         lora_dropout=config.dropout,
         target_modules=targets,
         task_type="CAUSAL_LM",

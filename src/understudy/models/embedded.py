@@ -58,6 +58,6 @@ def _convert(gguf: Path, target: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16)
     # transformers takes the GGUF origin for a quantised model and refuses to save it.
     del model.config.quantization_config
-    model.hf_quantizer = None
+    vars(model)["hf_quantizer"] = None
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)

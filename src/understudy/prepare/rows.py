@@ -46,7 +46,7 @@ class Cutter:
         return Row(
             messages=(*system, *(one.message for one in spoken)),
             meta=Meta(
-                **meta,  # type: ignore[arg-type]
+                **meta,
                 category=source.category,
                 licence=source.licence,
                 start=spoken[0].start,

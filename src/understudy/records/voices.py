@@ -181,4 +181,5 @@ def _scores(embedding: Embedding | None, register: list[KnownVoice]) -> dict[str
     return {
         known.name: max(float(np.dot(embedding, row)) for row in np.array(known.references))
         for known in register
+        if known.references
     }

@@ -97,7 +97,7 @@ def guest_name(turns: Sequence[Turn], source: Source) -> str:
     registered = [t.speaker for t in turns if t.role is Role.guest and t.speaker]
     if registered:
         return max(set(registered), key=lambda name: (words[name], name))
-    if source.guest in words:
+    if source.guest is not None and source.guest in words:
         return source.guest
     return max(words, key=lambda name: (words[name], name))
 

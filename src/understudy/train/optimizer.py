@@ -30,11 +30,11 @@ def build(model: Any, config: OptimConfig) -> Any:  # noqa: ANN401
             f"optim={config.name.name} keeps its state in GPU memory, and this machine has no GPU: "
             "use optim=adamw."
         )
-    import bitsandbytes
+    from bitsandbytes.optim.adamw import AdamW8bit, PagedAdamW8bit, PagedAdamW32bit
 
     kinds = {
-        Optimizer.adamw_8bit: bitsandbytes.optim.AdamW8bit,
-        Optimizer.paged_adamw_8bit: bitsandbytes.optim.PagedAdamW8bit,
-        Optimizer.paged_adamw_32bit: bitsandbytes.optim.PagedAdamW32bit,
+        Optimizer.adamw_8bit: AdamW8bit,
+        Optimizer.paged_adamw_8bit: PagedAdamW8bit,
+        Optimizer.paged_adamw_32bit: PagedAdamW32bit,
     }
     return kinds[config.name](parameters, **options)
