@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,10 +150,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def tiny_overrides(folder: Path) -> list[str]:
+    return [f"model.base={folder}", "model.name=tiny", "model.context=256", "model.dtype=fp32"]
+
+
 @pytest.fixture
 def tiny(tiny_model: Path) -> list[str]:
     """Overrides that put the tiny model in the place of the real one."""
-    return [f"model.base={tiny_model}", "model.name=tiny", "model.context=256", "model.dtype=fp32"]
+    return tiny_overrides(tiny_model)
 
 
 HOST, GUEST = "Maren Tolliver", "Tobias Wrenfield"
@@ -170,25 +175,62 @@ def talk(turns: int, *, host: str = HOST, guest: str = GUEST) -> dict[str, Any]:
     return {"language": "en", "segments": segments}
 
 
+def make_corpus(root: Path, name: str, items: int, turns: int) -> Path:
+    """Lay out collected items with transcripts below `root`; returns the corpus folder."""
+    folder = root / "data" / name
+    for number in range(items):
+        item = folder / f"episode-{number}"
+        item.mkdir(parents=True)
+        guest = f"Guest {number}"
+        (item / "source.json").write_text(json.dumps({"title": item.name, "guest": guest}))
+        (item / "transcript.json").write_text(json.dumps(talk(turns, guest=guest)))
+        (item / "manifest.collect.json").write_text("{}")
+    host = {"name": HOST, "role": "host", "embedding_model": "none", "references": []}
+    (folder / "speakers.json").write_text(json.dumps({"speakers": [host]}))
+    return folder
+
+
 @pytest.fixture
 def corpus(tmp_path: Path) -> Callable[..., Path]:
-    """Make a corpus of collected items with transcripts; returns its folder."""
+    """Make a corpus in the folder the doors run in."""
 
     def make(name: str = "show", items: int = 4, turns: int = 8) -> Path:
-        folder = tmp_path / "data" / name
-        for number in range(items):
-            item = folder / f"episode-{number}"
-            item.mkdir(parents=True)
-            guest = f"Guest {number}"
-            (item / "source.json").write_text(json.dumps({"title": item.name, "guest": guest}))
-            (item / "transcript.json").write_text(json.dumps(talk(turns, guest=guest)))
-            (item / "manifest.collect.json").write_text("{}")
-        register = {
-            "speakers": [
-                {"name": HOST, "role": "host", "embedding_model": "none", "references": []}
-            ]
-        }
-        (folder / "speakers.json").write_text(json.dumps(register))
-        return folder
+        return make_corpus(tmp_path, name, items, turns)
 
     return make
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A corpus and a finished run of the tiny model on it."""
+
+    root: Path
+    arguments: list[str]
+
+
+@pytest.fixture(scope="session")
+def trained_once(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    root = tmp_path_factory.mktemp("trained")
+    make_corpus(root, "show", items=5, turns=24)
+    arguments = [
+        "corpus=show",
+        *(
+            f"model.{key}"
+            for key in (f"base={tiny_model}", "name=tiny", "context=256", "dtype=fp32")
+        ),
+        "optim.lr=2e-2",
+        "optim.rows_per_step=2",
+        "schedule.epochs=2",
+        "split=count",
+    ]
+    ended = DoorProcess("train", arguments, root).wait()
+    assert ended.returncode == 0, ended.stderr
+    return Trained(root, arguments)
+
+
+@pytest.fixture
+def trained(trained_once: Trained, tmp_path: Path) -> list[str]:
+    """A copy of the finished run in the folder the doors run in; returns its arguments."""
+    for name in ("data", "runs"):
+        shutil.copytree(trained_once.root / name, tmp_path / name)
+    return trained_once.arguments

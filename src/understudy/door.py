@@ -49,27 +49,28 @@ def _guarded(stage: str, work: Callable[[], Exit]) -> Exit:
     """Do the work; say in words what a person can mend, and show a traceback of what is ours."""
     try:
         return work()
-    except Stopped as stop:
-        say(f"{stage}: {stop}")
-        return Exit.STOPPED
-    except KeyboardInterrupt:
-        say(f"{stage}: stopped; the same command goes on from here.")
+    except (Stopped, KeyboardInterrupt) as stop:
+        say(f"{stage}: {str(stop) or 'stopped; the same command goes on from here.'}")
         return Exit.STOPPED
     except BrokenPipeError:
         # Whoever read stdout (`| head`) has seen enough; nothing is left to tell them.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
-    except RunFailedError as failure:
-        say(f"{stage}: {failure}")
-        return Exit.FAILED
     except Exception as error:  # noqa: BLE001  # sorted into a person's mistakes and ours
-        message = explain(error)
-        if message is None:
-            traceback.print_exc()
-            say(f"{stage}: failed with {type(error).__name__}; this is a fault in understudy.")
-            return Exit.FAILED
+        return _failed(stage, error)
+
+
+def _failed(stage: str, error: Exception) -> Exit:
+    if isinstance(error, RunFailedError):
+        say(f"{stage}: {error}")
+        return Exit.FAILED
+    message = explain(error)
+    if message is not None:
         say(f"{stage}: {message}")
         return Exit.WRONG_INPUT
+    traceback.print_exception(error)
+    say(f"{stage}: failed with {type(error).__name__}; this is a fault in understudy.")
+    return Exit.FAILED
 
 
 def _hydra_main(stage: str, job: Callable[[Any], None]) -> Exit:
@@ -143,7 +144,8 @@ def to_config(node: Any) -> Config:  # noqa: ANN401  # a DictConfig
     return build(Config, {**values, "task": build(schema, task, "task")})
 
 
-SECRET = re.compile(r"hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}")
+# Only at the start of a word: runs are named like `nightdesk-...`, which holds an `sk-` too.
+SECRET = re.compile(r"(?<![A-Za-z0-9])(hf_|sk-|gh[pousr]_)[A-Za-z0-9_-]{20,}")
 
 
 def refuse_secrets(value: object, key: str = "") -> None:

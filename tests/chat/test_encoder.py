@@ -52,7 +52,7 @@ TALK = [
     Message(role="user", content="Welcome back. What is a lighthouse for?"),
     Message(role="assistant", content="Well, the honest answer is: for ships, and for me."),
     Message(role="user", content="Say that again as if I were nine. 🙂"),
-    Message(role="assistant", content="It's a big lamp – naïve, but true."),
+    Message(role="assistant", content="It's a big lamp - naïve, but true."),
 ]
 
 

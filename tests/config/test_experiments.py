@@ -135,11 +135,16 @@ def test_the_forerunners_settings_are_what_the_experiments_run() -> None:
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(override: str, words: list[str]) -> None:
-    with pytest.raises(ValueError, match=".+") as caught:
+    with pytest.raises(ValueError, match=r".") as caught:
         config(override)
     for word in words:
         assert word in str(caught.value)
     assert "abcdefghijklmnop" not in str(caught.value)
+
+
+def test_the_name_of_a_run_is_no_access_token() -> None:
+    found = config("run=runs/train/nightdesk-smollm2_135m-0a1b2c3d4e5f")
+    assert found.run is not None
 
 
 def test_contradictions_are_refused() -> None:

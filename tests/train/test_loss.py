@@ -78,7 +78,7 @@ def test_held_out_loss_does_not_move_with_the_batch(model: Any, examples: list[E
         assert other.correct == scores[0].correct
         assert other.loss == pytest.approx(scores[0].loss, rel=1e-6)
     losses = [token_losses(model, collate([one], 2, "cpu")).losses_n for one in examples]
-    assert scores[0].mean_loss == pytest.approx(float(torch.cat(losses).mean()), rel=1e-6)
+    assert scores[0].mean_loss == pytest.approx(float(torch.cat(losses).detach().mean()), rel=1e-6)
 
 
 def test_scores_by_item_add_up(model: Any, examples: list[Example]) -> None:

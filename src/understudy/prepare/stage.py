@@ -35,7 +35,7 @@ class PreparedSet:
 
 
 def identity(config: Config, inputs: Mapping[str, str]) -> Identity:
-    """A prepared set is made of task, split, tokenizer, template, context length and transcripts."""
+    """A prepared set is made of task, split, tokenizer, template, context and transcripts."""
     model = config.model
     try:
         template = find_dialect(model.dialect).hash

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from understudy.config.task import TaskConfig
+from understudy.records.conversation import Conversation, Spoken
 from understudy.records.item import Source
 from understudy.records.rows import Message
 from understudy.records.turns import Turn
 from understudy.records.voices import Role
-from understudy.records.conversation import Conversation, Spoken
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
