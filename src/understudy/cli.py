@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from understudy import __version__
 from understudy.console import Exit, UserError, say
+
+if TYPE_CHECKING:
+    from understudy.show.card import Plan
 
 STAGES = """\
 Stages make things and are programs of their own:
@@ -62,7 +67,18 @@ def _add_show(tools: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "path", type=Path, help="data/<corpus>, runs/prepare/<name> or runs/train/..."
     )
     show.add_argument(
-        "--rows", type=_count, metavar="N", help="rows of a prepared set to print (default: 2)"
+        "--rows",
+        type=_count,
+        metavar="N",
+        help="rows of a prepared set to print, as the tokens say (default: 2, as messages), or "
+        "turns of a corpus",
+    )
+    card = show.add_argument_group("estimate of hours and price, for a prepared set")
+    card.add_argument("--card", metavar="NAME", help="rtx4090, a100, l4, t4, p6000")
+    card.add_argument("--epochs", type=_count, metavar="N", help="passes (default: 3)")
+    card.add_argument("--price", type=_amount, metavar="PER_HOUR", help="of the card, per hour")
+    card.add_argument(
+        "--billions", type=_amount, metavar="N", help="parameters, where the name tells none"
     )
     show.set_defaults(tool=_show)
 
@@ -74,8 +90,38 @@ def _count(text: str) -> int:
     return number
 
 
+def _amount(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount: give a number above 0")
+    return number
+
+
 def _show(parsed: argparse.Namespace) -> Exit:
     from understudy.show import thing
 
-    thing.show(parsed.path, parsed.rows)
+    thing.show(parsed.path, parsed.rows, _plan(parsed))
     return Exit.DONE
+
+
+def _plan(parsed: argparse.Namespace) -> Plan | None:
+    """What to estimate; None where no card is named.
+
+    Raises:
+        UserError: the card is not known, or a detail of the estimate was given without one.
+    """
+    from understudy.config.schedule import ScheduleConfig
+    from understudy.show import card
+
+    if parsed.card is None:
+        for name in ("epochs", "price", "billions"):
+            if getattr(parsed, name) is not None:
+                raise UserError(f"--{name} needs --card: one of {', '.join(sorted(card.CARDS))}.")
+        return None
+    epochs = ScheduleConfig().epochs if parsed.epochs is None else parsed.epochs
+    return card.Plan(
+        card=card.find(parsed.card), epochs=epochs, price=parsed.price, billions=parsed.billions
+    )

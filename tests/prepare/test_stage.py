@@ -53,11 +53,11 @@ def test_the_sample_show_is_prepared_to_the_last_word(door: Door, show: Path) ->
     assert placed + sum(ledger["words_dropped"].values()) == ledger["words_in"]
     assert sum(row.words for row in train + valid) == placed
     for row in train + valid:
-        roles = [message.role for message in row.messages]
+        roles = [message.role for message in row.messages if message.role != "system"]
         assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"] * (len(roles) % 2)
         assert row.meta.speakers["user"] == "Maren Tolliver"
         assert row.meta.licence == "CC-BY-4.0"
-        assert all(message.weight == 1 for message in row.messages)
+        assert all(m.weight == (m.role != "system") for m in row.messages)
     held = {row.meta.item for row in valid}
     assert len(held) == 2
     assert not held & {row.meta.item for row in train}
@@ -114,24 +114,27 @@ def test_bad_items_are_named_and_the_others_go_on(door: Door, show: Path) -> Non
     assert (again.returncode, again.stdout) == (3, done.stdout)
 
 
-def test_other_voices_and_long_exchanges_are_dropped_by_name(door: Door, show: Path) -> None:
+def test_a_turn_longer_than_the_context_is_cut_and_marked_and_none_of_it_is_lost(
+    door: Door, show: Path
+) -> None:
     item = min(path.parent for path in show.glob("*/transcript.json"))
     record = json.loads((item / "transcript.json").read_text())
-    stranger = {"text": "Someone else says five.", "speaker": "SPEAKER_09", "words": []}
-    record["segments"].insert(
-        0, {**record["segments"][2], "speaker": record["segments"][-3]["speaker"]}
-    )
-    record["segments"].insert(6, stranger)
-    record["segments"].append({"text": "word " * 700, "speaker": "Maren Tolliver", "words": []})
+    monologue = " ".join(f"Sentence {number} of a long answer." for number in range(150))
+    guest = next(s["speaker"] for s in record["segments"] if s["speaker"] != "Maren Tolliver")
+    record["segments"].append({"text": "Do go on.", "speaker": "Maren Tolliver", "words": []})
+    record["segments"].append({"text": monologue, "speaker": guest, "words": []})
     (item / "transcript.json").write_text(json.dumps(record))
-    done = door("prepare", *ARGUMENTS)
+    done = door("prepare", *ARGUMENTS, "split.valid_items=0")
     assert done.returncode == 0, done.stderr
-    ledger = json.loads((Path(done.stdout.strip()) / "ledger.json").read_text())
-    dropped = ledger["items"][item.name]["words_dropped"]
-    assert dropped["a voice that is neither host nor guest"] == 4
-    assert dropped["an exchange longer than the context"] >= 700
+    folder = Path(done.stdout.strip())
+    ledger = json.loads((folder / "ledger.json").read_text())
     assert ledger["words_in"] == words(show)
-    assert "a voice that is neither host nor guest" in done.stderr
+    assert ledger["notes"]["rows that hold a part of a turn"] > 1
+    rows = [row for row in records.read(folder / "train.jsonl") if row.meta.cut == "turn"]
+    answers = [row.messages[-1] for row in rows]
+    assert all(message.weight == 1 for message in answers)
+    assert all(message.content.endswith("of a long answer.") for message in answers)
+    assert " ".join(message.content for message in answers) == monologue
 
 
 def test_a_changed_transcript_makes_another_set(door: Door, show: Path) -> None:
@@ -167,11 +170,18 @@ def test_killed_in_the_middle_nothing_half_made_is_taken_for_done(
     ("overrides", "words"),
     [
         (["corpus=nowhere"], ["no corpus nowhere", "python -m collect"]),
-        (["corpus=show", "task=tags"], ["task=tags is not built yet", "podcast"]),
+        (["corpus=show", "task=tags"], ["task=tags reads rows", "task.rows=<file>"]),
+        (["corpus=show", "task.rows=x.jsonl"], ["task.rows=x.jsonl", "items of a corpus only"]),
+        (["corpus=x", "task=tags", "task.rows=x.xls"], ["task.rows=x.xls", ".jsonl", ".csv"]),
+        (["corpus=x", "task=tags", "task.rows=x.csv"], ["task.rows=x.csv", "no such file"]),
+        (["corpus=x", "corpora={show: 1, nowhere: 2}"], ["no corpus nowhere"]),
         (["corpus=show", "model.dialect=klingon"], ["model.dialect=klingon", "chatml"]),
         (["corpus=show", "model.base=/no/such"], ["model.base=/no/such", "config.json"]),
         (["corpus=show", "split=count", "split.valid_items=12"], ["split.valid_items=12"]),
-        (["corpus=show", "model.context=40"], ["no row fits model.context=40"]),
+        (
+            ["corpus=show", "model.context=40"],
+            ["100.0% of the words", "max_dropped_share=0.05", "system message"],
+        ),
     ],
 )
 def test_what_cannot_be_prepared_is_said_in_words(

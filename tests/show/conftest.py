@@ -86,6 +86,8 @@ def prepared(tmp_path: Path) -> Path:
         words_trained=10,
         words_context=2,
         words_dropped=Counter({"ad": 5, "host not heard": 3}),
+        unasked=Counter({"host not heard": 3}),
+        notes=Counter({"turns joined": 1200}),
         split="train",
     )
     Ledger(items={"bees": entry}, tokens_trained=1234, tokens_context=56).write(

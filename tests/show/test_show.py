@@ -1,15 +1,30 @@
 from __future__ import annotations
 
 import io
+import json
 import time
+from array import array
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from understudy.prepare import diversity
+from understudy.prepare.duplicates import Found
+from understudy.prepare.spool import Kind
 from understudy.records import jsonl
 from understudy.show import prepared as prepared_view
+from understudy.show.prepared import Look
+
+
+def screen(path: Path, look: Look, *, terminal: bool) -> str:
+    out = io.StringIO()
+    colours: Any = {"color_system": "standard"} if terminal else {}
+    console = Console(file=out, force_terminal=terminal, width=400, **colours)
+    prepared_view.show(path, console, look)
+    return out.getvalue()
 
 
 def line_of(text: str, start: str) -> str:
@@ -27,7 +42,17 @@ def test_help_is_instant_and_lists_the_tools(tool: Any) -> None:
     assert "python -m collect" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [[], ["shwo", "x"], ["show"], ["show", "x", "--rows", "-1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["shwo", "x"],
+        ["show"],
+        ["show", "x", "--rows", "-1"],
+        ["show", "x", "--price", "free"],
+        ["show", "x", "--price", "nan"],
+    ],
+)
 def test_wrong_commands(tool: Any, arguments: list[str]) -> None:
     done = tool(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
@@ -66,12 +91,27 @@ def test_a_corpus_with_damage_is_shown(tool: Any, corpus: Path) -> None:
     assert "not a register of voices" in done.stderr
 
 
-def test_prepared_set(tool: Any, prepared: Path) -> None:
-    done = tool("show", prepared, "--rows", "2")
+def test_an_episode_and_its_roles(tool: Any, corpus: Path) -> None:
+    done = tool("show", corpus, "--rows", "1")
     assert (done.returncode, done.stderr) == (0, "")
-    assert line_of(done.stdout, "train  ").split() == ["train", "1", "2", "9", "7"]
-    assert line_of(done.stdout, "valid  ").split() == ["valid", "1", "1", "3", "3"]
-    assert line_of(done.stdout, "dropped: ad").split()[-2:] == ["5", "25.0%"]
+    assert "bees: 1 of 2 turns" in done.stdout
+    assert "0:00 Maren (host, 5 words): Welcome back to the bench." in done.stdout
+    assert "Hello there." not in done.stdout
+    done = tool("show", corpus / "bees")
+    assert "0:02 Tobias (guest by source.json, 2 words): Hello there." in done.stdout
+    (corpus / "bees/source.json").write_text('{"title": "Bees"}')
+    assert "Tobias (no role, 2 words)" in tool("show", corpus / "bees").stdout
+
+
+def test_prepared_set(tool: Any, prepared: Path) -> None:
+    done = tool("show", prepared)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert line_of(done.stdout, "train  ").split() == ["train", "1", "2", "9", "7", "77.8%"]
+    assert line_of(done.stdout, "valid  ").split() == ["valid", "1", "1", "3", "3", "100.0%"]
+    assert "row length in words: median 3, 95 % up to 6, longest 6" in done.stdout
+    assert line_of(done.stdout, "dropped (asked): ad").split()[-2:] == ["5", "25.0%"]
+    assert line_of(done.stdout, "dropped (unasked): host").split()[-2:] == ["3", "15.0%"]
+    assert "notes: turns joined 1,200" in done.stdout
     assert line_of(done.stdout, "in ").split() == ["in", "20", "100.0%"]
     assert "tokens: 1,234 trained, 56 context" in done.stdout
     assert "rejected: mute: no audio stream" in done.stdout
@@ -83,20 +123,50 @@ def test_prepared_set(tool: Any, prepared: Path) -> None:
     assert "not accounted for" not in done.stdout
 
 
-def test_row_counts(tool: Any, prepared: Path) -> None:
-    assert "row 1" not in tool("show", prepared, "--rows", "0").stdout
+def test_row_counts_without_a_manifest_that_names_the_tokenizer(tool: Any, prepared: Path) -> None:
+    none = tool("show", prepared, "--rows", "0").stdout
+    assert "row 1" not in none
+    assert "rows are shown as messages, not as tokens: the manifest of" in none
     assert "Whose boat?" in tool("show", prepared, "--rows", "99").stdout
     assert "Read before?" in tool("show", prepared).stdout
 
 
 def test_a_terminal_gets_colour_and_no_markers(prepared: Path) -> None:
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=120, color_system="standard")
-    prepared_view.show(prepared, console, 2)
-    shown = screen.getvalue()
+    shown = screen(prepared, Look(), terminal=True)
     assert "\x1b[32muser (Maren): How many bees?" in shown
     assert "\x1b[2muser (Maren): Read before?" in shown
     assert "«" not in shown
+    assert "█" in shown
+
+
+def test_an_older_ledger_rejected_rows_and_diversity(tool: Any, prepared: Path) -> None:
+    ledger = json.loads((prepared / "ledger.json").read_text())
+    older = {name: value for name, value in ledger.items() if name not in ("asked", "unasked")}
+    (prepared / "ledger.json").write_text(json.dumps(older))
+    rows = [("news", "a b c"), ("news", "a b c"), ("music", "d e f"), ("news", "g")]
+    variety = diversity.Variety()
+    for _, said in rows:
+        variety.add(diversity.Seen(text=said, answers=[]))
+    kinds = Counter(Kind(corpus="bench", category=name, creator=None) for name, _ in rows)
+    tokens = {"train": array("I", [5, 5, 5, 2]), "valid": array("I")}
+    sides = {"train": kinds, "valid": {}}
+    found = Found(exact=[1], near=[2, 3])
+    report = diversity.report(variety, sides, tokens, found, removed=False)
+    (prepared / "diversity.json").write_text(json.dumps(report))
+    many = [{"source": "talks.jsonl", "line": n, "reason": "weight 2"} for n in range(1, 31)]
+    jsonl.write(prepared / "rejected.jsonl", many)
+    shown = tool("show", prepared, "--rows", "0").stdout
+    assert line_of(shown, "dropped: ad").split()[-2:] == ["5", "25.0%"]
+    assert "duplicates: 1 within the training rows" in shown
+    assert "across the split: 1 exact and 2 near (kept)" in shown
+    assert "categories: 2, entropy 0.811 bits; news 75.0%, music 25.0%" in shown
+    assert "creators" not in shown
+    assert "warning: only 4 rows to train on" in shown
+    assert "rejected: talks.jsonl, line 20: weight 2" in shown
+    assert "talks.jsonl, line 21" not in shown
+    assert "rejected: 10 more" in shown
+    (prepared / "diversity.json").write_text("[")
+    assert "diversity.json cannot be read" in tool("show", prepared).stdout
 
 
 def test_a_ledger_that_does_not_add_up_and_no_manifest(tool: Any, prepared: Path) -> None:
@@ -146,4 +216,8 @@ def test_what_cannot_be_shown(tool: Any, corpus: Path, tmp_path: Path) -> None:
         done = tool("show", path)
         assert (done.returncode, done.stdout) == (2, "")
         assert why in done.stderr
-    assert "--rows is for prepared sets" in tool("show", corpus, "--rows", "1").stderr
+    assert "--card is for prepared sets" in tool("show", corpus, "--card", "l4").stderr
+
+
+def test_rows_of_a_run(tool: Any, run_folder: Path) -> None:
+    assert "--rows is for prepared sets" in tool("show", run_folder, "--rows", "1").stderr

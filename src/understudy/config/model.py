@@ -28,7 +28,7 @@ class ModelConfig:
     revision: str | None = None
     """Hub revision: a commit, tag or branch. Pin a commit for a result that can be repeated."""
     dialect: str | None = None
-    """Chat dialect (see `understudy/chat/dialect.py`)."""
+    """Chat dialect (see `docs/templates.md`); null: recognised from the tokenizer's template."""
     context: int = 2048
     """Longest row, in tokens, template tokens included."""
     dtype: Dtype = Dtype.bf16

@@ -53,6 +53,9 @@ def _mutable(kind: Any) -> Any:  # noqa: ANN401  # any annotation
         return str
     if kind == Path | None:
         return str | None
+    if kind == dict[str, float] | None:
+        # Names a person makes up: under its type, OmegaConf takes no new key on the command line.
+        return Any
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return twin(kind)
     if get_origin(kind) is dict:

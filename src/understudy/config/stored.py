@@ -22,7 +22,8 @@ def read(path: Path) -> Config:
 
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        common = {name: found["task"].get(name) for name in TaskConfig.__dataclass_fields__}
+        task = found["task"]
+        common = {name: task[name] for name in TaskConfig.__dataclass_fields__ if name in task}
         node = OmegaConf.merge(OmegaConf.structured(twin(Config)), {**found, "task": common})
         values: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except (OSError, yaml.YAMLError, OmegaConfBaseException, KeyError, AttributeError) as error:

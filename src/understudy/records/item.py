@@ -33,6 +33,8 @@ class Source:
     """Address or file name it was taken from."""
     guest: str | None = None
     guest_biography: str | None = None
+    creator: str | None = None
+    """Who made it: a channel, a show."""
     category: str | None = None
     language: str | None = None
     """ISO 639-1 code."""
@@ -42,6 +44,10 @@ class Source:
     description: str | None = None
     tags: list[str] = field(default_factory=list)
     chapters: list[Chapter] = field(default_factory=list)
+    start_seconds: float | None = None
+    """Where the show begins: what is said before is its intro."""
+    end_seconds: float | None = None
+    """Where the show ends: what is said after is its outro."""
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Source:
@@ -55,6 +61,12 @@ class Source:
             raise ValueError(f"unknown fields {', '.join(sorted(unknown))}")
         if not isinstance(record.get("title"), str):
             raise ValueError("no title")  # noqa: TRY004  # the file is wrong, not a type
+        for name in ("start_seconds", "end_seconds"):
+            value = record.get(name)
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int | float)
+            ):
+                raise ValueError(f"{name} is no number")
         try:
             chapters = [Chapter(**chapter) for chapter in record.get("chapters", [])]
         except TypeError as error:

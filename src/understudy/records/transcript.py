@@ -49,17 +49,24 @@ class Transcript:
 
 
 def read(path: Path) -> Transcript:
-    """Read a transcript, ours or whisperX's.
+    """Read a transcript: ours, whisperX's, or AssemblyAI's.
 
     Raises:
         ValueError: the file is not JSON or not of this shape; the message names file and place.
     """
+    from understudy.records import assemblyai
+
     try:
         record = json.loads(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error.msg}, line {error.lineno})") from None
+    if assemblyai.is_transcript(record):
+        try:
+            return assemblyai.transcript(record)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path}: not a whole transcript of AssemblyAI's ({error})") from None
     if not isinstance(record, dict) or not isinstance(record.get("segments"), list):
         raise ValueError(f"{path}: no list `segments`")  # noqa: TRY004  # the file is wrong, not a type
     segments = []

@@ -30,7 +30,23 @@ class Turn:
 
 
 def read_turns(item: Item, register: list[KnownVoice], config: VoicesConfig) -> list[Turn]:
-    """An item's transcript as turns, with the names of known voices.
+    """An item's transcript as turns: consecutive segments of one voice joined.
+
+    Raises:
+        ValueError: transcript or voices cannot be read; the message names the file.
+    """
+    turns: list[Turn] = []
+    for turn in read_segments(item, register, config):
+        if turns and turns[-1].speaker == turn.speaker:
+            text = f"{turns[-1].text} {turn.text}"
+            turns[-1] = replace(turns[-1], text=text, end=turn.end)
+        else:
+            turns.append(turn)
+    return turns
+
+
+def read_segments(item: Item, register: list[KnownVoice], config: VoicesConfig) -> list[Turn]:
+    """An item's segments that hold text, one by one, with the names of known voices.
 
     Labels come from the transcript; a label with a recognised voice, or one that is itself a
     registered name (imported transcripts), gets name and role.
@@ -42,7 +58,7 @@ def read_turns(item: Item, register: list[KnownVoice], config: VoicesConfig) -> 
     heard = voices.read_item_voices(item.voices_file)
     resolved = voices.resolve(heard, register, config) if heard else {}
     roles = {known.name: known.role for known in register}
-    turns: list[Turn] = []
+    segments: list[Turn] = []
     for segment in record.segments:
         text = " ".join(segment.text.split())
         if not text:
@@ -51,8 +67,5 @@ def read_turns(item: Item, register: list[KnownVoice], config: VoicesConfig) -> 
         name = known.name if known else segment.speaker
         role = known.role if known else roles.get(name or "")
         turn = Turn(speaker=name, role=role, text=text, start=segment.start, end=segment.end)
-        if turns and turns[-1].speaker == turn.speaker:
-            turns[-1] = replace(turns[-1], text=f"{turns[-1].text} {text}", end=segment.end)
-        else:
-            turns.append(turn)
-    return turns
+        segments.append(turn)
+    return segments

@@ -13,6 +13,7 @@ from understudy.config.voices import VoicesConfig
 from understudy.console import UserError, progress
 from understudy.records import transcript, turns, voices
 from understudy.records.item import Item
+from understudy.show import item as item_view
 from understudy.show.screen import table, text
 
 STAGES = ("collect", "transcribe")
@@ -54,8 +55,13 @@ def _items(path: Path) -> list[Item]:
     ]
 
 
-def show(path: Path, console: Console) -> None:
-    """Print a table of the items and what went wrong.
+def show(path: Path, console: Console, turn_limit: int = 0) -> None:
+    """Print a table of the items, what went wrong, and turns of the first that has a transcript.
+
+    Args:
+        path: The corpus.
+        console: Where to.
+        turn_limit: So many turns.
 
     Raises:
         UserError: `speakers.json` cannot be read.
@@ -74,6 +80,12 @@ def show(path: Path, console: Console) -> None:
                 looks.append(look_at(item, register))
                 bar.advance()
     _print(path, looks, [known.name for known in register], console)
+    readable = next((look.item for look in looks if look.words is not None), None)
+    if turn_limit and readable is not None:
+        item_view.print_turns(readable, register, console, turn_limit)
+        others = "another item" if len(looks) > 1 else "it"
+        hint = f"understudy show {path / '<item>'} --rows N shows {others}"
+        console.print(text(hint, "dim"), soft_wrap=True)
 
 
 def look_at(item: Item, register: list[voices.KnownVoice]) -> Look:
