@@ -245,3 +245,13 @@ def test_missing_transcripts_name_the_command(door: Door, tiny: list[str], corpu
     assert "episode-1" in done.stderr
     assert "python -m transcribe" in done.stderr
     assert done.stdout == ""
+
+
+def test_what_changes_no_figure_changes_no_identity(
+    door: Door, trained: list[str], tmp_path: Path
+) -> None:
+    (run,) = (tmp_path / "runs" / "train").iterdir()
+    mechanical = ("memory.micro_batch=2", "eval.micro_batch=1", "keep.resume_minutes=1")
+    again = door("train", *trained, *mechanical)
+    assert Path(again.stdout.strip()) == run
+    assert "done already" in again.stderr
