@@ -255,3 +255,17 @@ def test_what_changes_no_figure_changes_no_identity(
     again = door("train", *trained, *mechanical)
     assert Path(again.stdout.strip()) == run
     assert "done already" in again.stderr
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_cleared_away(
+    door: Door, trained: list[str], tmp_path: Path
+) -> None:
+    (run,) = (tmp_path / "runs" / "train").iterdir()
+    expected = {path.name for path in (run / "checkpoints").iterdir()}
+    (run / "manifest.json").unlink()
+    half = run / "checkpoints" / "step-000001"
+    half.mkdir()
+    (half / "optimizer.safetensors").write_bytes(b"half")
+    again = door("train", *trained)
+    assert again.returncode == 0, again.stderr
+    assert {path.name for path in (run / "checkpoints").iterdir()} == expected

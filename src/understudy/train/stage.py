@@ -109,6 +109,7 @@ def _train(
     )
     if start is not None:
         checkpoints.restore(start, model, training.optimizer)
+        checkpoints.prune(folder, config.keep)
         say(f"train: going on after step {start.progress.step} of {len(steps)}")
     fit(training, start.progress if start else None)
     check_learned(model)
