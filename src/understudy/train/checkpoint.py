@@ -83,7 +83,10 @@ def newest(run: Path, identity: Identity) -> Checkpoint | None:
 
 
 def prune(run: Path, config: KeepConfig) -> None:
-    """Remove what `keep` does not name. The two newest always stay: one may turn out damaged."""
+    """Remove what `keep` does not name, and what a kill left half-written or half-removed.
+
+    The two newest always stay: one may turn out damaged.
+    """
     found = list(whole(run))
     epochs = [checkpoint for checkpoint in found if checkpoint.progress.ends_epoch]
     if config.epochs is not None:
@@ -93,10 +96,10 @@ def prune(run: Path, config: KeepConfig) -> None:
     else:
         kept = epochs
     names = {checkpoint.folder for checkpoint in (*kept, *found[-2:])}
-    for checkpoint in found:
-        if checkpoint.folder not in names:
-            artifacts.clear(checkpoint.folder)
-            checkpoint.folder.rmdir()
+    for folder in (run / "checkpoints").glob("step-*"):
+        if folder not in names:
+            artifacts.clear(folder)
+            folder.rmdir()
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

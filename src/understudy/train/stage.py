@@ -17,17 +17,21 @@ from understudy.train.journal import Journal, State
 from understudy.train.stop import Flag, stop_flag
 
 FORMAT = 1
-READS = ("model", "adapter", "optim", "schedule", "eval", "seed")
+READS = ("model", "adapter", "optim", "schedule", "seed")
+"""Beside these, the parts of `keep` and `eval` that change what lies in the run's folder."""
 PREVIEW_CHARACTERS = 400
 
 
 def locate(config: Config, prepared: Identity) -> tuple[Identity, Path]:
     """Identity and folder of the run that this config makes from a prepared set."""
-    keep = {"epochs": config.keep.epochs, "last": config.keep.last}
+    parts = {
+        "keep": {"epochs": config.keep.epochs, "last": config.keep.last},
+        "eval": {"every_steps": config.eval.every_steps, "sample_rows": config.eval.sample_rows},
+    }
     made_of = Identity(
         stage="train",
         format=FORMAT,
-        config={"keep": keep, **{name: getattr(config, name) for name in READS}},
+        config={**parts, **{name: getattr(config, name) for name in READS}},
         inputs={"prepared": prepared.hash, "weights": weights.identity(config.model)},
     )
     return made_of, made_of.folder(config.paths.runs, f"{config.corpus}-{config.model.name}")
@@ -105,6 +109,7 @@ def _train(
     )
     if start is not None:
         checkpoints.restore(start, model, training.optimizer)
+        checkpoints.prune(folder, config.keep)
         say(f"train: going on after step {start.progress.step} of {len(steps)}")
     fit(training, start.progress if start else None)
     check_learned(model)
