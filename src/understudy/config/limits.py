@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 
 def within(key: str, value: float | None, low: float, high: float, *, unit: str = "") -> None:
     """Check that `value` lies in [low, high]; None means "not set" and passes.
@@ -17,17 +15,6 @@ def within(key: str, value: float | None, low: float, high: float, *, unit: str 
     raise ValueError(
         f"{key}={value:g} is out of range: give a value from {low:g} to {high:g}{unit}."
     )
-
-
-def one_of(key: str, value: object, allowed: Collection[object]) -> None:
-    """Check that `value` is one of `allowed`.
-
-    Raises:
-        ValueError: naming the key, the value given and every allowed value.
-    """
-    if value not in allowed:
-        choices = ", ".join(str(choice) for choice in allowed)
-        raise ValueError(f"{key}={value} is not known: choose one of {choices}.")
 
 
 def exclusive(**given: object) -> None:
