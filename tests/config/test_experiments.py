@@ -108,7 +108,7 @@ def test_the_forerunners_settings_are_what_the_experiments_run() -> None:
     assert podcast.model.base == "mistralai/Mistral-7B-Instruct-v0.1"
     assert (podcast.model.context, podcast.schedule.epochs) == (4096, 5)
     assert (podcast.adapter.r, podcast.adapter.alpha, podcast.adapter.dropout) == (8, 32, 0.05)
-    assert podcast.adapter.method.name == "qlora"
+    assert podcast.adapter.quantisation.name == "nf4"
     assert podcast.adapter.double_quantisation
     assert (podcast.split.valid_share, podcast.keep.last) == (0.05, 3)
     comments = config("+experiment=qlora_llama2_comments")

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.chat.encoder import IGNORED, Encoder
+from understudy.config.model import Dtype
 from understudy.records.rows import Message
 from understudy.train.batch import collate
 from understudy.train.data import Example
-from understudy.train.evaluate import evaluate
+from understudy.train.evaluate import Evaluation, evaluate
 from understudy.train.loss import token_losses
+from understudy.train.precision import Precision
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,10 @@ def example(encoder: Encoder, texts: list[str], weights: list[int], item: str = 
     return Example(ids=encoded.ids, labels=encoded.labels, item=item, speakers=["x"], voices=voices)
 
 
+def plainly(micro_batch: int) -> Evaluation:
+    return Evaluation(micro_batch=micro_batch, pad_id=2, precision=Precision(Dtype.fp32, "cpu"))
+
+
 @pytest.fixture(scope="module")
 def examples(encoder: Encoder) -> list[Example]:
     return [
@@ -48,41 +54,40 @@ def test_the_loss_is_transformers_own_on_one_row(model: Any, examples: list[Exam
     for one in examples:
         ids, labels = torch.tensor([one.ids]), torch.tensor([one.labels])
         expected = model(input_ids=ids, labels=labels).loss
-        losses = token_losses(model, collate([one], 2, "cpu")).losses_n
+        losses = token_losses(model, collate([[one]], 2, "cpu")).losses_n
         assert len(losses) == one.supervised
         torch.testing.assert_close(losses.mean(), expected)
 
 
 def test_padding_changes_no_tokens_loss(model: Any, examples: list[Example]) -> None:
-    together = token_losses(model, collate(examples, 2, "cpu")).losses_n
-    alone = [token_losses(model, collate([one], 2, "cpu")).losses_n for one in examples]
+    together = token_losses(model, collate([[one] for one in examples], 2, "cpu")).losses_n
+    alone = [token_losses(model, collate([[one]], 2, "cpu")).losses_n for one in examples]
     torch.testing.assert_close(together, torch.cat(alone))
 
 
 def test_padding_is_never_labelled_even_where_it_is_the_end_token(
     examples: list[Example],
 ) -> None:
-    batch = collate(examples, 2, "cpu")
-    assert bool((batch.labels_bt[batch.mask_bt == 0] == IGNORED).all())
+    batch = collate([[one] for one in examples], 2, "cpu")
+    real = [len(one.ids) for one in examples]
+    padding = torch.stack([torch.arange(batch.ids_bt.shape[1]) >= length for length in real])
+    assert bool((batch.labels_bt[padding] == IGNORED).all())
     ends = int((batch.labels_bt == 2).sum())
     assert ends == sum(one.labels.count(2) for one in examples)
 
 
 def test_held_out_loss_does_not_move_with_the_batch(model: Any, examples: list[Example]) -> None:
-    scores = [
-        evaluate(model, examples * 3, micro_batch=size, pad_id=2, label="test").total
-        for size in (1, 2, 4, 9)
-    ]
+    scores = [evaluate(model, examples * 3, plainly(size), "test").total for size in (1, 2, 4, 9)]
     for other in scores[1:]:
         assert other.tokens == scores[0].tokens
         assert other.correct == scores[0].correct
         assert other.loss == pytest.approx(scores[0].loss, rel=1e-6)
-    losses = [token_losses(model, collate([one], 2, "cpu")).losses_n for one in examples]
+    losses = [token_losses(model, collate([[one]], 2, "cpu")).losses_n for one in examples]
     assert scores[0].mean_loss == pytest.approx(float(torch.cat(losses).detach().mean()), rel=1e-6)
 
 
 def test_scores_by_item_add_up(model: Any, examples: list[Example]) -> None:
-    scores = evaluate(model, examples, micro_batch=2, pad_id=2, label="test")
+    scores = evaluate(model, examples, plainly(2), "test")
     assert {item for item, _ in scores.parts} == {"a", "b"}
     assert sum(part.tokens for part in scores.parts.values()) == scores.total.tokens
     assert sum(part.loss for part in scores.parts.values()) == pytest.approx(scores.total.loss)
@@ -103,7 +108,8 @@ def test_micro_batches_change_neither_loss_nor_gradient(
         model.zero_grad()
         total = 0.0
         for start in range(0, 4, size):
-            losses = token_losses(model, collate(examples[start : start + size], 2, "cpu")).losses_n
+            lines = [[one] for one in examples[start : start + size]]
+            losses = token_losses(model, collate(lines, 2, "cpu")).losses_n
             (losses.sum() / count).backward()
             total += float(losses.detach().sum())
         norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from understudy.config.optim import OptimConfig
 from understudy.config.schedule import ScheduleConfig, ScheduleShape
 from understudy.train.plan import plan, warmup_steps
 from understudy.train.schedule import factor
@@ -18,19 +19,22 @@ from understudy.train.schedule import factor
     rows=st.integers(1, 60), size=st.integers(1, 9), epochs=st.integers(1, 4), seed=st.integers(0)
 )
 def test_every_row_once_in_each_epoch(rows: int, size: int, epochs: int, seed: int) -> None:
-    steps = plan(rows, size, epochs, seed)
+    optim = OptimConfig(rows_per_step=size)
+    steps = plan([1] * rows, optim, epochs, seed)
     assert [step.number for step in steps] == list(range(1, len(steps) + 1))
     for epoch in range(1, epochs + 1):
         seen = Counter(row for step in steps if step.epoch == epoch for row in step.rows)
         assert seen == Counter(range(rows))
     assert sum(step.ends_epoch for step in steps) == epochs
-    assert steps == plan(rows, size, epochs, seed)
+    assert steps == plan([1] * rows, optim, epochs, seed)
 
 
 def test_the_order_is_the_same_on_every_machine() -> None:
-    orders = [step.rows for step in plan(6, 3, 2, seed=42)]
+    orders = [step.rows for step in plan([1] * 6, OptimConfig(rows_per_step=3), 2, seed=42)]
     assert orders == [(0, 5, 1), (3, 2, 4), (5, 2, 0), (3, 1, 4)]
-    assert plan(6, 3, 2, seed=42) != plan(6, 3, 2, seed=43)
+    assert plan([1] * 6, OptimConfig(rows_per_step=3), 2, seed=42) != plan(
+        [1] * 6, OptimConfig(rows_per_step=3), 2, seed=43
+    )
 
 
 @pytest.mark.parametrize("shape", ScheduleShape)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.config.adapter import AdapterConfig
-from understudy.console import UserError
+from understudy.console import RunFailedError, UserError
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -74,6 +74,19 @@ def restore(model: Any, folder: Path) -> None:  # noqa: ANN401
             f"{', '.join(wrong[:3])}."
         )
     set_peft_model_state_dict(model, saved)
+
+
+def check(model: Any) -> None:  # noqa: ANN401
+    """Refuse an adapter that does nothing: B starts at zero and must not have stayed there.
+
+    Raises:
+        RunFailedError: every B is zero or one is not finite.
+    """
+    ups = [p for name, p in model.named_parameters() if "lora_B" in name and p.requires_grad]
+    if not any(bool(p.detach().abs().max() > 0) for p in ups):
+        raise RunFailedError("the adapter is all zeros: nothing was learned. Raise optim.lr.")
+    if not all(bool(p.detach().isfinite().all()) for p in ups):
+        raise RunFailedError("the adapter holds values that are not finite. Lower optim.lr.")
 
 
 class Switchboard:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from understudy.config.adapter import AdapterConfig, AdapterMethod
+from understudy.config.adapter import AdapterConfig, Quantisation
+from understudy.config.memory import Attention, MemoryConfig
 from understudy.config.model import Dtype, ModelConfig
 from understudy.models import loading, weights
 
 
-def load_base(config: ModelConfig, adapter: AdapterConfig | None = None) -> Any:  # noqa: ANN401
+def load_base(
+    config: ModelConfig,
+    adapter: AdapterConfig | None = None,
+    memory: MemoryConfig | None = None,
+) -> Any:  # noqa: ANN401
     """The base model on the best device at hand, in evaluation mode, every parameter frozen.
 
     Args:
         config: Which model, and its number format.
-        adapter: `qlora` holds the linear layers in 4-bit NF4; None or another method does not.
+        adapter: Whether the linear layers are held in 4-bit NF4; None: they are not.
+        memory: Which attention computes; None: torch's own.
 
     Raises:
         UserError: the weights are not there, gated or out of reach.
@@ -24,7 +30,7 @@ def load_base(config: ModelConfig, adapter: AdapterConfig | None = None) -> Any:
 
     loading.quiet()
     quantised: dict[str, Any] = {}
-    if adapter is not None and adapter.method is AdapterMethod.qlora:
+    if adapter is not None and adapter.quantisation is Quantisation.nf4:
         quantised["quantization_config"] = _nf4(config, adapter)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with weights.explained(config):
@@ -33,6 +39,7 @@ def load_base(config: ModelConfig, adapter: AdapterConfig | None = None) -> Any:
             dtype=torch_dtype(config.dtype),
             device_map={"": device},
             use_safetensors=True,
+            attn_implementation=(memory.attention if memory else Attention.sdpa).value,
             trust_remote_code=False,
             **weights.options(config),
             **quantised,

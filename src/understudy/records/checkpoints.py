@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from understudy.records import jsonl
+
 TRAINER_FILE = "trainer.json"
 BASE = "base"
 """The name of the base model wherever checkpoints are named."""
@@ -56,7 +58,7 @@ def named(run: Path, names: list[str]) -> dict[str, Checkpoint | None]:
 
     Args:
         run: The training run's folder.
-        names: `base`, `last`, `epoch<N>`.
+        names: `base`, `last`, `best` (lowest full_valid_loss of those kept), `epoch<N>`.
 
     Raises:
         ValueError: the run has no checkpoint of that name; the message lists those it has.
@@ -69,9 +71,21 @@ def named(run: Path, names: list[str]) -> dict[str, Checkpoint | None]:
         elif name == "last" and found:
             newest = list(found.values())[-1]
             chosen[newest.name] = newest
+        elif name == "best" and (best := _best(run, list(found.values()))):
+            chosen[best.name] = best
         elif name in found:
             chosen[name] = found[name]
         else:
-            known = ", ".join([BASE, *found, "last"])
+            known = ", ".join([BASE, *found, "last", "best"])
             raise ValueError(f"checkpoints: {run} has no {name}: choose from {known}.")
     return chosen
+
+
+def _best(run: Path, found: list[Checkpoint]) -> Checkpoint | None:
+    steps = {checkpoint.progress.step: checkpoint for checkpoint in found}
+    losses = [
+        (line["full_valid_loss"], line["step"])
+        for line in jsonl.read_whole(run / "metrics.jsonl")
+        if "full_valid_loss" in line and line["step"] in steps
+    ]
+    return steps[min(losses)[1]] if losses else None

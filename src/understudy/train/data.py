@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from understudy.chat.encoder import IGNORED, Encoder
-from understudy.console import UserError
+from understudy.console import UserError, say, warn
 from understudy.records import rows as records
+from understudy.records.rows import Row
+
+PREVIEW_CHARACTERS = 400
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +39,8 @@ class Dataset:
 
     train: list[Example]
     valid: list[Example]
+    rows: list[Row] = field(default_factory=list)
+    """The held-out rows as text."""
 
 
 def load(folder: Path, encoder: Encoder, context: int) -> Dataset:
@@ -43,7 +49,8 @@ def load(folder: Path, encoder: Encoder, context: int) -> Dataset:
     Raises:
         UserError: the set is damaged, has nothing to learn, or has rows longer than the context.
     """
-    train, valid = (_side(folder / f"{side}.jsonl", encoder) for side in ("train", "valid"))
+    rows = {side: _read(folder / f"{side}.jsonl") for side in ("train", "valid")}
+    train, valid = ([_example(row, encoder) for row in rows[side]] for side in rows)
     longest = max((len(example.ids) for example in train + valid), default=0)
     if longest > context:
         raise UserError(
@@ -55,15 +62,36 @@ def load(folder: Path, encoder: Encoder, context: int) -> Dataset:
             f"{folder} has no supervised token: every message of train.jsonl has weight 0. Give "
             "weight 1 to what is to be learned."
         )
-    return Dataset(train, valid)
+    return Dataset(_learnable(train, "train"), _learnable(valid, "valid"), rows["valid"])
 
 
-def _side(path: Path, encoder: Encoder) -> list[Example]:
+def preview(example: Example, encoder: Encoder) -> None:
+    """Show a row as the model will see it, what is learned between « and »."""
+    pairs = zip(example.ids, example.labels, strict=True)
+    parts = []
+    for learned, group in groupby(pairs, key=lambda pair: pair[1] == pair[0]):
+        text = encoder.tokenizer.decode([token for token, _ in group])
+        parts.append(f"«{text}»" if learned else text)
+    shown = "".join(parts).replace("\n", "↵")
+    if len(shown) > PREVIEW_CHARACTERS:
+        shown = f"{shown[:PREVIEW_CHARACTERS]}..."
+    say(f"train: the first row, what is learned between « and »:\n  {shown}")
+
+
+def _learnable(examples: list[Example], side: str) -> list[Example]:
+    """Without the rows in which every token has weight 0: a step of them would have no loss."""
+    found = [example for example in examples if example.supervised]
+    if len(found) < len(examples):
+        count = len(examples) - len(found)
+        warn(f"{count} of {len(examples)} rows of {side}.jsonl have nothing to learn: left out")
+    return found
+
+
+def _read(path: Path) -> list[Row]:
     try:
-        rows = records.read(path)
+        return records.read(path)
     except (OSError, ValueError) as error:
         raise UserError(f"the prepared set is damaged: {error}") from None
-    return [_example(row, encoder) for row in rows]
 
 
 def _example(row: records.Row, encoder: Encoder) -> Example:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,8 @@ from understudy.console import progress
 from understudy.train.batch import collate
 from understudy.train.data import Example
 from understudy.train.loss import token_losses
+from understudy.train.precision import Precision
+from understudy.train.processes import Processes
 
 
 @dataclass(slots=True)
@@ -32,6 +34,12 @@ class Sums:
         """Share of tokens that were the likeliest."""
         return self.correct / self.tokens
 
+    def add(self, other: Sums) -> None:
+        """Count another's tokens in."""
+        self.loss += other.loss
+        self.correct += other.correct
+        self.tokens += other.tokens
+
 
 @dataclass(slots=True)
 class Scores:
@@ -40,20 +48,33 @@ class Scores:
     total: Sums = field(default_factory=Sums)
     parts: dict[tuple[str, str], Sums] = field(default_factory=lambda: defaultdict(Sums))
 
-    def add(self, item: str, speaker: str, loss: float, *, correct: bool) -> None:
-        """Count one token."""
-        for sums in (self.total, self.parts[item, speaker]):
-            sums.loss += loss
-            sums.correct += correct
-            sums.tokens += 1
+    def add(self, item: str, speaker: str, sums: Sums) -> None:
+        """Count tokens of one item's speaker."""
+        self.total.add(sums)
+        self.parts[item, speaker].add(sums)
+
+    def merge(self, other: Scores) -> None:
+        """Count what another process scored."""
+        for (item, speaker), sums in other.parts.items():
+            self.add(item, speaker, sums)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """What measuring needs beside model and rows."""
+
+    micro_batch: int
+    pad_id: int
+    precision: Precision
+    processes: Processes = field(default_factory=Processes)
+    between: Callable[[], None] = lambda: None
+    """Called between forward passes; may raise to break the measuring off."""
 
 
 def evaluate(
     model: Any,  # noqa: ANN401
     examples: Sequence[Example],
-    *,
-    micro_batch: int,
-    pad_id: int,
+    how: Evaluation,
     label: str,
 ) -> Scores:
     """Loss and accuracy over every supervised token of `examples`; no logits are kept.
@@ -64,18 +85,27 @@ def evaluate(
     import torch
 
     scores = Scores()
+    size = how.micro_batch
     order = sorted(examples, key=lambda example: len(example.ids))
+    chunks = [order[start : start + size] for start in range(0, len(order), size)]
     was_training = model.training
     model.eval()
-    with torch.no_grad(), progress(label, len(order), "rows") as bar:
-        for start in range(0, len(order), micro_batch):
-            chunk = order[start : start + micro_batch]
-            result = token_losses(model, collate(chunk, pad_id, model.device))
-            losses, correct = result.losses_n.tolist(), result.correct_n.tolist()
-            _enter(scores, chunk, losses, correct)
-            bar.advance(len(chunk))
-    model.train(was_training)
-    return scores
+    try:
+        with torch.no_grad(), progress(label, len(order), "rows") as bar:
+            for chunk in how.processes.share(chunks):
+                how.between()
+                batch = collate([[example] for example in chunk], how.pad_id, model.device)
+                with how.precision.computing():
+                    result = token_losses(model, batch)
+                losses, correct = result.losses_n.tolist(), result.correct_n.tolist()
+                _enter(scores, chunk, losses, correct)
+                bar.advance(min(len(order), len(chunk) * how.processes.count))
+    finally:
+        model.train(was_training)
+    whole = Scores()
+    for part in how.processes.gather(scores):
+        whole.merge(part)
+    return whole
 
 
 def _enter(
@@ -87,6 +117,7 @@ def _enter(
             if label == IGNORED:
                 continue
             speaker = example.speakers[voice] if voice >= 0 else ""
-            scores.add(example.item, speaker, losses[place], correct=correct[place])
+            one = Sums(loss=losses[place], correct=int(correct[place]), tokens=1)
+            scores.add(example.item, speaker, one)
             place += 1
     assert place == len(losses)

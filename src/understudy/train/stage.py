@@ -1,32 +1,34 @@
-"""The stage: a prepared set and a base model become adapter checkpoints."""
+"""The stage: a prepared set and a base model become checkpoints of what was learned."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from understudy import artifacts
 from understudy.artifacts import Identity
 from understudy.config import Config
-from understudy.console import Outcome, RunFailedError, Stopped, say
+from understudy.console import Outcome, Stopped, say
 from understudy.models import weights
 from understudy.records.checkpoints import Checkpoint
 from understudy.train import checkpoint as checkpoints
+from understudy.train import plan
 from understudy.train.journal import Journal, State
 from understudy.train.stop import Flag, stop_flag
+from understudy.train.training import Training
 
-FORMAT = 1
+FORMAT = 2
 READS = ("model", "adapter", "optim", "schedule", "seed")
 """Beside these, the parts of `keep` and `eval` that change what lies in the run's folder."""
-PREVIEW_CHARACTERS = 400
+KEEP_READ = ("epochs", "last", "best")
+EVAL_READ = ("full", "every_steps", "sample_rows", "patience", "min_gain")
 
 
 def locate(config: Config, prepared: Identity) -> tuple[Identity, Path]:
     """Identity and folder of the run that this config makes from a prepared set."""
     parts = {
-        "keep": {"epochs": config.keep.epochs, "last": config.keep.last},
-        "eval": {"every_steps": config.eval.every_steps, "sample_rows": config.eval.sample_rows},
+        "keep": {name: getattr(config.keep, name) for name in KEEP_READ},
+        "eval": {name: getattr(config.eval, name) for name in EVAL_READ},
     }
     made_of = Identity(
         stage="train",
@@ -56,13 +58,13 @@ def run(config: Config, prepared: Identity, prepared_folder: Path) -> Outcome:
         journal = Journal(folder)
         journal.status(State.validating_files)
         try:
-            with stop_flag() as stop:
+            with stop_flag(lambda: journal.end(State.cancelled)) as stop:
                 _train(config, made_of, folder, prepared_folder, stop)
         except Stopped:
-            journal.status(State.queued)
+            journal.end(State.queued)
             raise
         except BaseException as error:
-            journal.status(State.failed, error=str(error))
+            journal.end(State.failed, error=str(error))
             raise
         journal.status(State.succeeded)
         artifacts.seal(manifest, made_of, [f for f in folder.glob("*.*") if f.name != ".lock"])
@@ -73,101 +75,86 @@ def run(config: Config, prepared: Identity, prepared_folder: Path) -> Outcome:
 def _train(
     config: Config, made_of: Identity, folder: Path, prepared_folder: Path, stop: Flag
 ) -> None:
+    from understudy.models import learned
+    from understudy.train import preflight, summary
+    from understudy.train.loop import fit
+
+    start = checkpoints.newest(folder, made_of)
+    run = _ready(config, made_of, folder, prepared_folder, stop)
+    _lay_out(run, prepared_folder, start)
+    preflight.check(run)
+    if start is not None:
+        checkpoints.restore(run, start)
+        checkpoints.prune(run)
+        say(f"train: going on after step {start.progress.step} of {len(run.steps)}")
+    end = fit(run, start.progress if start else None)
+    learned.check(run.model)
+    checkpoints.tidy(run)
+    summary.write(run, end)
+
+
+def _ready(
+    config: Config, made_of: Identity, folder: Path, prepared_folder: Path, stop: Flag
+) -> Training:
+    """Data, model and optimiser, loaded and seeded, at the run's beginning."""
     import torch
 
+    from understudy.models import learned
     from understudy.models.base import load_base
     from understudy.models.tokenizer import load_encoder
-    from understudy.train import data, optimizer, plan
-    from understudy.train.loop import Training, fit
+    from understudy.train import data, optimizer
+    from understudy.train.precision import Precision
+    from understudy.train.processes import Processes
 
     encoder = load_encoder(config.model)
     dataset = data.load(prepared_folder, encoder, config.model.context)
-    steps = plan.plan(
-        len(dataset.train), config.optim.rows_per_step, config.schedule.epochs, config.seed
-    )
-    _preview(dataset.train[0], encoder)
-    start = checkpoints.newest(folder, made_of)
-    _lay_out(folder, config, start)
-    link = {"prepared": os.path.relpath(prepared_folder, folder)}
-    artifacts.write_json(folder / "inputs.json", link)
+    supervised = [example.supervised for example in dataset.train]
+    steps = plan.plan(supervised, config.optim, config.schedule.epochs, config.seed)
+    data.preview(dataset.train[0], encoder)
+    processes = Processes()
     torch.manual_seed(config.seed)
     # Sums of floating point numbers must not depend on which thread came first.
     torch.use_deterministic_algorithms(mode=not torch.cuda.is_available())
     say(f"train: loading {config.model.name}")
-    model = adapted(config, load_base(config.model, config.adapter))
-    training = Training(
-        config=config,
-        identity=made_of,
-        folder=folder,
-        journal=Journal(folder),
-        model=model,
-        optimizer=optimizer.build(model, config.optim),
-        data=dataset,
-        steps=steps,
-        pad_id=encoder.end_ids()[-1],
-        stop=stop,
-    )
-    if start is not None:
-        checkpoints.restore(start, model, training.optimizer)
-        checkpoints.prune(folder, config.keep)
-        say(f"train: going on after step {start.progress.step} of {len(steps)}")
-    fit(training, start.progress if start else None)
-    check_learned(model)
-
-
-def adapted(config: Config, base: Any) -> Any:  # noqa: ANN401  # transformers has no types
-    """The base with a new adapter, ready to train; says how much of it is trained."""
-    from understudy.models import adapters
-
-    model = adapters.attach(base, config.adapter)
+    base = load_base(config.model, config.adapter, config.memory)
+    model = learned.attach(base, config.adapter)
     if config.memory.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         # Without it nothing below the frozen embedding would get a gradient.
         model.enable_input_require_grads()
     model.train()
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    everything = sum(p.numel() for p in model.parameters())
+    trained, everything = learned.count(model), sum(p.numel() for p in model.parameters())
     share = trained / everything
     say(f"train: {trained:,} of {everything:,} parameters are trained ({share:.2%})")
-    return model
+    optimizer.say_what_cannot_be(config.optim)
+    return Training(
+        config=config,
+        identity=made_of,
+        folder=folder,
+        journal=Journal(folder, len(steps)),
+        model=model,
+        optimizer=optimizer.build(model, config),
+        precision=Precision(config.model.dtype, model.device.type),
+        processes=processes,
+        encoder=encoder,
+        data=dataset,
+        steps=steps,
+        stop=stop,
+    )
 
 
-def check_learned(model: Any) -> None:  # noqa: ANN401
-    """Refuse an adapter that does nothing: B starts at zero and must not have stayed there.
-
-    Raises:
-        RunFailedError: every B is zero or one is not finite.
-    """
-    ups = [p for name, p in model.named_parameters() if "lora_B" in name and p.requires_grad]
-    if not any(bool(p.detach().abs().max() > 0) for p in ups):
-        raise RunFailedError("the adapter is all zeros: nothing was learned. Raise optim.lr.")
-    if not all(bool(p.detach().isfinite().all()) for p in ups):
-        raise RunFailedError("the adapter holds values that are not finite. Lower optim.lr.")
-
-
-def _lay_out(folder: Path, config: Config, start: Checkpoint | None) -> None:
+def _lay_out(run: Training, prepared_folder: Path, start: Checkpoint | None) -> None:
+    """Make the folder's files those of the step the run starts from."""
     import yaml
 
     if start is None:
-        for name in ("metrics", "timing", "scores", "events"):
-            (folder / f"{name}.jsonl").unlink(missing_ok=True)
+        run.journal.begin()
+        plan.write_down(run.folder, run.steps)
     else:
-        Journal(folder).rewind(start.progress.step)
-    text = yaml.safe_dump(artifacts.plain(config), sort_keys=False, allow_unicode=True)
-    artifacts.write_atomic(folder / "config.yaml", text)
-    Journal(folder).status(State.running)
-
-
-def _preview(example: Any, encoder: Any) -> None:  # noqa: ANN401
-    """Show the first row as the model will see it, what is learned between « and »."""
-    from itertools import groupby
-
-    pairs = zip(example.ids, example.labels, strict=True)
-    parts = []
-    for learned, group in groupby(pairs, key=lambda pair: pair[1] == pair[0]):
-        text = encoder.tokenizer.decode([token for token, _ in group])
-        parts.append(f"«{text}»" if learned else text)
-    shown = "".join(parts).replace("\n", "↵")
-    if len(shown) > PREVIEW_CHARACTERS:
-        shown = f"{shown[:PREVIEW_CHARACTERS]}..."
-    say(f"train: the first row, what is learned between « and »:\n  {shown}")
+        plan.agree(run.folder, run.steps)
+        run.journal.rewind(start.progress.step)
+    link = {"prepared": os.path.relpath(prepared_folder, run.folder)}
+    artifacts.write_json(run.folder / "inputs.json", link)
+    text = yaml.safe_dump(artifacts.plain(run.config), sort_keys=False, allow_unicode=True)
+    artifacts.write_atomic(run.folder / "config.yaml", text)
+    run.journal.status(State.running)
