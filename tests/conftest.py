@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from walking import walk_through
+from doors import DoorProcess, Ended
+from shows import make_corpus, tiny_overrides
 
 REPOSITORY = Path(__file__).parent.parent
 SHOW = REPOSITORY / "samples" / "show"
@@ -33,52 +29,6 @@ def offline() -> Iterator[None]:
     else:
         os.environ["HF_HUB_OFFLINE"] = previous
 
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a door ended and what it printed."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-class DoorProcess:
-    """A door in a process of its own, forked from a server that has the libraries loaded."""
-
-    def __init__(self, stage: str, overrides: Sequence[str], cwd: Path) -> None:
-        self.folder = Path(tempfile.mkdtemp(dir=cwd, prefix=".door-"))
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(PRELOADED))
-        arguments = (stage, list(overrides), str(cwd), str(self.folder))
-        self.process = context.Process(target=walk_through, args=arguments)
-        self.process.start()
-
-    @property
-    def running(self) -> bool:
-        return self.process.is_alive()
-
-    def send(self, number: signal.Signals) -> None:
-        assert self.process.pid is not None
-        os.kill(self.process.pid, number)
-
-    def wait(self, timeout: float = 300) -> Ended:
-        self.process.join(timeout)
-        if self.process.is_alive():
-            self.process.kill()
-            pytest.fail(f"the door did not end within {timeout} s")
-        out, err = ((self.folder / name).read_text() for name in ("out", "err"))
-        assert self.process.exitcode is not None
-        return Ended(self.process.exitcode, out, err)
-
-
-PRELOADED = (
-    "hydra",
-    "peft",
-    "walking",
-    "transformers.generation.utils",
-    "transformers.models.llama.modeling_llama",
-)
 
 Door = Callable[..., Ended]
 
@@ -150,44 +100,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def tiny_overrides(folder: Path) -> list[str]:
-    return [f"model.base={folder}", "model.name=tiny", "model.context=256", "model.dtype=fp32"]
-
-
 @pytest.fixture
 def tiny(tiny_model: Path) -> list[str]:
     """Overrides that put the tiny model in the place of the real one."""
     return tiny_overrides(tiny_model)
-
-
-HOST, GUEST = "Maren Tolliver", "Tobias Wrenfield"
-
-
-def talk(turns: int, *, host: str = HOST, guest: str = GUEST) -> dict[str, Any]:
-    """A transcript in whisperX's shape in which host and guest take turns."""
-    segments = []
-    for number in range(turns):
-        speaker = host if number % 2 == 0 else guest
-        text = f"This is turn {number} by {speaker}, and it says a thing or two."
-        segments.append(
-            {"start": 4.0 * number, "end": 4.0 * number + 3.5, "text": text, "speaker": speaker}
-        )
-    return {"language": "en", "segments": segments}
-
-
-def make_corpus(root: Path, name: str, items: int, turns: int) -> Path:
-    """Lay out collected items with transcripts below `root`; returns the corpus folder."""
-    folder = root / "data" / name
-    for number in range(items):
-        item = folder / f"episode-{number}"
-        item.mkdir(parents=True)
-        guest = f"Guest {number}"
-        (item / "source.json").write_text(json.dumps({"title": item.name, "guest": guest}))
-        (item / "transcript.json").write_text(json.dumps(talk(turns, guest=guest)))
-        (item / "manifest.collect.json").write_text("{}")
-    host = {"name": HOST, "role": "host", "embedding_model": "none", "references": []}
-    (folder / "speakers.json").write_text(json.dumps({"speakers": [host]}))
-    return folder
 
 
 @pytest.fixture

@@ -20,23 +20,6 @@ Corpus = Callable[..., Path]
 DETERMINISTIC = ("metrics.jsonl", "scores.jsonl", "config.yaml")
 
 
-@pytest.fixture
-def arguments(tiny: list[str], corpus: Corpus) -> list[str]:
-    corpus("show", items=5, turns=24)
-    return [
-        "corpus=show",
-        *tiny,
-        "optim.lr=1e-2",
-        "optim.rows_per_step=2",
-        "schedule.epochs=3",
-        "split.valid_items=1",
-        "split.valid_share=null",
-        "adapter.r=4",
-        "adapter.dropout=0.1",
-        "eval.every_steps=4",
-    ]
-
-
 def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -56,7 +39,6 @@ def test_a_run_makes_what_the_design_names_and_the_same_command_says_done(
     assert first.returncode == 0, first.stderr
     run = Path(first.stdout.strip())
     assert first.stdout.count("\n") == 1
-    assert "running python -m prepare" in first.stderr
     assert "what is learned between « and »" in first.stderr
     assert "Traceback" not in first.stderr
     assert "bitsandbytes" not in first.stderr
