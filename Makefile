@@ -1,7 +1,7 @@
 # The commands of this project. `make help` lists them.
 PYTHON ?= .venv/bin/python
 
-.PHONY: help setup browser demo test test-slow lint format wheel clean
+.PHONY: help setup browser demo test test-slow gpu lint format wheel clean
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,9 @@ test: setup ## Run the tests.
 
 test-slow: setup ## Run the tests that take minutes, too.
 	$(PYTHON) -m pytest -q -m "not gpu"
+
+gpu: ## Try a CUDA GPU in under 8 minutes, offline; needs no setup (make gpu PYTHON=python3).
+	$(PYTHON) benchmarks/gpu.py
 
 lint: setup ## Check style, formatting and types.
 	$(PYTHON) -m ruff check .

@@ -44,4 +44,5 @@ print(f"gpu_setup: torch {torch.__version__} computes on {name}:", (torch.ones(2
 PY
 python -c 'import ctypes; ctypes.CDLL("libcublas.so.12"); ctypes.CDLL("libcudnn.so.9")' ||
     fail "cuBLAS 12 or cuDNN 9 cannot be opened: source $activate and try again."
-say "ready: source $activate, then python -m train +experiment=qlora_mistral corpus=<your show>"
+say "ready: try the card first with make gpu (8 minutes, no network); then"
+say "source $activate, and python -m train +experiment=qlora_mistral corpus=<your show>"

@@ -20,7 +20,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from understudy.console import UserError
+from understudy.console import UserError, say
 
 CHUNK_BYTES = 1 << 20
 
@@ -215,13 +215,16 @@ def exclusive(folder: Path, *, wait: bool = False) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", blocking=wait)
+    lock = FileLock(folder / ".lock")
     try:
-        lock.acquire()
+        lock.acquire(blocking=False)
     except Timeout:
-        raise UserError(
-            f"{folder} is being made by another process: wait for it, or stop it first."
-        ) from None
+        if not wait:
+            raise UserError(
+                f"{folder} is being made by another process: wait for it, or stop it first."
+            ) from None
+        say(f"waiting for another process, which is making {folder}")
+        lock.acquire()
     try:
         yield
     finally:

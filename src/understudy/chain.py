@@ -44,20 +44,27 @@ def prepared(config: Config) -> Made:
     return Made(folder, identity)
 
 
+def run_folder(config: Config) -> Path:
+    """Where this config trains, whether anything is there or not.
+
+    Raises:
+        UserError: there is nothing to prepare, or it is not transcribed.
+    """
+    from understudy.prepare.stage import locate as locate_prepared
+    from understudy.train.stage import locate as locate_run
+
+    identity, _ = locate_prepared(config)
+    _, folder = locate_run(config, identity)
+    return folder
+
+
 def training_run(config: Config) -> Made:
     """The finished training run that `run=` names, or that this config makes.
 
     Raises:
         UserError: it is not there or not finished; names the command.
     """
-    from understudy.prepare.stage import locate as locate_prepared
-    from understudy.train.stage import locate as locate_run
-
-    if config.run is not None:
-        folder = config.run
-    else:
-        identity, _ = locate_prepared(config)
-        _, folder = locate_run(config, identity)
+    folder = run_folder(config) if config.run is None else config.run
     found = _finished(folder)
     if found is None:
         raise UserError(

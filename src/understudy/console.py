@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -57,9 +58,14 @@ class Stopped(BaseException):  # a stop is an event, not an error
     """SIGTERM or SIGINT arrived and the work was left resumable."""
 
 
+def speaks() -> bool:
+    """Whether this process talks: of several that train together (torchrun) the first alone does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def stderr() -> Console:
     """The console for people; a new one each time, so that a redirected stderr is honoured."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True, quiet=not speaks())
 
 
 def say(message: str) -> None:
@@ -74,8 +80,9 @@ def warn(message: str) -> None:
 
 def made(path: Path) -> None:
     """Print the one line of stdout: the path of what was made."""
-    sys.stdout.write(f"{path}\n")
-    sys.stdout.flush()
+    if speaks():
+        sys.stdout.write(f"{path}\n")
+        sys.stdout.flush()
 
 
 class _Rate(ProgressColumn):

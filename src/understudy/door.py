@@ -9,9 +9,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from understudy.config import Config
 from understudy.config.schema import build, twin
@@ -19,17 +19,45 @@ from understudy.config.task import TaskConfig
 from understudy.console import Exit, Outcome, RunFailedError, Stopped, made, say
 from understudy.diagnosis import explain, unknown_key
 
+if TYPE_CHECKING:
+    from understudy.sweep.job import Job
+
+LAUNCHER = "UNDERSTUDY_LAUNCHER"
+"""Tells a job of a sweep which process started it."""
+
+
+PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl: the signal a process gets when the one that started it dies."""
+
 
 def open_door(stage: str, run: Callable[[Config], Outcome]) -> None:
     """Run one stage as a Hydra program and leave the process with the right exit code."""
-    codes: list[Exit] = []
-
-    def job(node: Any) -> None:  # noqa: ANN401  # a DictConfig, which goes no further than here
-        codes.append(_guarded(stage, lambda: _run(stage, to_config(node), run)))
-
-    composed = _guarded(stage, lambda: _hydra_main(stage, job))
+    visit = Visit(stage, run)
+    composed = _guarded(stage, lambda: _hydra_main(visit))
     sys.stderr.flush()
-    sys.exit(int(max(composed, *codes, key=_gravity) if codes else composed))
+    sys.exit(int(max(composed, *visit.codes, key=_gravity) if visit.codes else composed))
+
+
+class Visit:
+    """What Hydra calls: once with the config, or by the launcher with all jobs of a sweep."""
+
+    def __init__(self, stage: str, run: Callable[[Config], Outcome]) -> None:
+        self.stage = stage
+        self.run = run
+        self.codes: list[Exit] = []
+        self.__module__ = stage  # by which Hydra names the program
+
+    def __call__(self, node: Any) -> None:  # noqa: ANN401  # a DictConfig, which ends here
+        self._keep(lambda: self.run(to_config(node)))
+
+    def sweep(self, jobs: Sequence[Job]) -> None:
+        """Run a sweep's jobs, each in a process of its own."""
+        from understudy.sweep import sweep
+
+        self._keep(lambda: sweep.run(self.stage, jobs))
+
+    def _keep(self, work: Callable[[], Outcome]) -> None:
+        self.codes.append(_guarded(self.stage, lambda: _timed(self.stage, work)))
 
 
 def _gravity(code: Exit) -> int:
@@ -73,29 +101,50 @@ def _failed(stage: str, error: Exception) -> Exit:
     return Exit.FAILED
 
 
-def _hydra_main(stage: str, job: Callable[[Any], None]) -> Exit:
+def _hydra_main(visit: Visit) -> Exit:
     import hydra
 
     # Hydra prints composition errors itself and leaves with 1 unless it is told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_schema()
-    job.__module__ = stage
     main = hydra.main(version_base="1.3", config_path="pkg://understudy.conf", config_name="config")
     previous = signal.signal(signal.SIGTERM, _on_sigterm)
     try:
-        main(job)()
+        _follow_launcher()
+        # Before Hydra writes them into a sweep's folder.
+        for override in sys.argv[1:]:
+            key, _, value = override.partition("=")
+            refuse_secrets(value, key.lstrip("+~"))
+        main(visit)()
     finally:
         signal.signal(signal.SIGTERM, previous)
     return Exit.DONE
+
+
+def _follow_launcher() -> None:
+    """Stop, saving, when the launcher that started this job is killed: none may go on unseen.
+
+    Raises:
+        Stopped: it is dead already.
+    """
+    launcher = os.environ.pop(LAUNCHER, None)
+    if launcher is None:
+        return
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(launcher):
+        raise Stopped("the sweep that started this job is dead.")
 
 
 def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
     raise Stopped("stopped by SIGTERM; the same command goes on from here.")
 
 
-def _run(stage: str, config: Config, run: Callable[[Config], Outcome]) -> Exit:
+def _timed(stage: str, work: Callable[[], Outcome]) -> Exit:
     began = time.monotonic()
-    outcome = run(config)
+    outcome = work()
     say(f"{stage}: {time.monotonic() - began:.1f} s, peak memory {_peak_gib():.2f} GiB")
     made(outcome.path.absolute())
     return outcome.code

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tiny_models
 from doors import DoorProcess
 from shows import make_corpus, tiny_overrides
 
@@ -56,3 +57,15 @@ def arguments(prepared_root: Path, tiny: list[str], tmp_path: Path) -> list[str]
         "adapter.dropout=0.1",
         "eval.every_steps=4",
     ]
+
+
+@pytest.fixture(scope="session")
+def mistral_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Mistral-7B-Instruct v0.1 with its real tokenizer."""
+    return tiny_models.mistral(tmp_path_factory.mktemp("mistral"))
+
+
+@pytest.fixture(scope="session")
+def llama2_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Llama-2-7B-chat with a real tokenizer of its kind."""
+    return tiny_models.llama2(tmp_path_factory.mktemp("llama2"))

@@ -1,4 +1,4 @@
-"""The size of a trained adapter, read from the head of its file: no weight is loaded."""
+"""The size of what was trained, read from the head of its file: no weight is loaded."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import math
 import struct
 from pathlib import Path
 
-FILE = "adapter_model.safetensors"
+FILES = ("adapter_model.safetensors", "delta.safetensors")
+"""An adapter's weights, or those of the base itself where they were trained."""
 LARGEST_HEAD_BYTES = 100_000_000
 """The format's own limit."""
 
 
 def parameters(run: Path) -> int | None:
-    """Numbers in the adapter of a run's first checkpoint; None where there is none to read.
+    """Numbers trained in a run, by its first checkpoint; None where there is none to read.
 
     A safetensors file opens with the length of its head (8 bytes, little-endian) and the head
     itself, JSON with the shape of every tensor.
     """
-    for path in sorted(run.glob(f"checkpoints/step-*/{FILE}")):
+    for path in sorted(file for name in FILES for file in run.glob(f"checkpoints/step-*/{name}")):
         try:
             with path.open("rb") as file:
                 (length,) = struct.unpack("<Q", file.read(8))

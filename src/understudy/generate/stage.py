@@ -14,6 +14,7 @@ from understudy import artifacts
 from understudy.artifacts import Identity
 from understudy.chat.encoder import Encoder
 from understudy.config import Config, stored
+from understudy.config.model import ModelConfig
 from understudy.console import Outcome, UserError, progress, say
 from understudy.generate.decode import continue_batch, settings
 from understudy.generate.prompts import Prompt, choose
@@ -73,14 +74,15 @@ def run(config: Config, training: Identity, training_folder: Path) -> Outcome:
 def _speak(
     config: Config, training_folder: Path, folder: Path, chosen: dict[str, Checkpoint | None]
 ) -> None:
-    from understudy.models.adapters import Switchboard
     from understudy.models.base import load_base
+    from understudy.models.switchboard import Switchboard
     from understudy.models.tokenizer import load_encoder
 
     # The run's own model and template, whatever this command's config says of them.
     trained = stored.read(training_folder / "config.yaml")
     prepared = _prepared(training_folder)
     encoder = load_encoder(trained.model)
+    _as_trained(prepared, trained.model, encoder)
     prompts = choose(
         rows.read(prepared / "valid.jsonl"),
         encoder,
@@ -153,6 +155,26 @@ def _samples(
             new_tokens=len(continuation.ids),
             seconds=round(seconds, 3),
         )
+
+
+def _as_trained(prepared: Path, model: ModelConfig, encoder: Encoder) -> None:
+    """Check that the model is spoken to with the template and the tokens it was trained with.
+
+    Raises:
+        UserError: they were changed since.
+    """
+    from understudy.models import weights
+
+    manifest = artifacts.read_manifest(prepared / "manifest.json")
+    if manifest is None:
+        raise UserError(f"the prepared set {prepared}, which the run learned from, is gone.")
+    now = {"template": encoder.dialect.hash, "tokenizer": weights.tokenizer_identity(model)}
+    for what, value in now.items():
+        if manifest.identity.inputs.get(what) != value:
+            raise UserError(
+                f"the {what} of {model.base} is not the one that the run was trained with "
+                f"(model.dialect={encoder.dialect.name}): put it back, or train again."
+            )
 
 
 def _prepared(training_folder: Path) -> Path:

@@ -1,27 +1,30 @@
-"""Adapters on a frozen base: made, saved as PEFT folders, loaded and switched."""
+"""LoRA and its kin on a frozen base: attached, saved as PEFT folders, put back, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from understudy.config.adapter import AdapterConfig
+from understudy.config.adapter import AdapterConfig, AdapterMethod
 from understudy.console import RunFailedError, UserError
+from understudy.models import keys
+from understudy.models.base import torch_dtype
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+OWN = "default"
+"""What PEFT calls the adapter of a model that has one."""
 
 
-def attach(model: Any, config: AdapterConfig) -> Any:  # noqa: ANN401
+def attach(base: Any, config: AdapterConfig) -> Any:  # noqa: ANN401  # transformers has no types
     """Put a new adapter on the base: A random, B zero, so that nothing changes before step 1.
 
-    The adapter's weights are fp32 whatever the base is held in.
+    The adapter's weights are in `adapter.dtype`, whatever the base is held in.
 
     Raises:
         UserError: no layer of the model bears one of the target names.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     targets = "all-linear" if config.targets == ["all-linear"] else config.targets
     lora = LoraConfig(
@@ -29,14 +32,33 @@ def attach(model: Any, config: AdapterConfig) -> Any:  # noqa: ANN401
         lora_alpha=config.alpha,  # type: ignore[arg-type]  # any number will do
         lora_dropout=config.dropout,
         target_modules=targets,
+        use_rslora=config.method is AdapterMethod.rslora,
+        use_dora=config.method is AdapterMethod.dora,
         task_type="CAUSAL_LM",
     )
-    try:
-        return get_peft_model(model, lora, autocast_adapter_dtype=True)
-    except ValueError as error:
-        raise UserError(
-            f"adapter.targets={config.targets} fit no layer of this model: {error}"
-        ) from None
+    model = _put_on(base, lora, OWN)
+    for layer in _layers(model):
+        if OWN in layer.lora_magnitude_vector:
+            _measure_again(layer)
+        else:
+            layer.register_forward_pre_hook(_keep_format)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch_dtype(config.dtype))
+    return model
+
+
+def add(model: Any, folder: Path, name: str) -> Any:  # noqa: ANN401
+    """Put a saved adapter, named `name`, on a base or beside the adapters that are on it.
+
+    Raises:
+        UserError: it does not fit the base; the message lists the keys.
+    """
+    from peft import PeftConfig
+
+    model = _put_on(model, PeftConfig.from_pretrained(str(folder)), name)
+    restore(model, folder, name)
+    return model
 
 
 def save(model: Any, folder: Path) -> None:  # noqa: ANN401
@@ -46,82 +68,78 @@ def save(model: Any, folder: Path) -> None:  # noqa: ANN401
     (folder / "README.md").unlink(missing_ok=True)
 
 
-def state(model: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The adapter's tensors by the names PEFT saves them under."""
-    from peft import get_peft_model_state_dict
-
-    return dict(get_peft_model_state_dict(model, save_embedding_layers=False))
-
-
-def restore(model: Any, folder: Path) -> None:  # noqa: ANN401
-    """Put saved adapter weights into an adapter of the same shape.
+def restore(model: Any, folder: Path, name: str = OWN) -> None:  # noqa: ANN401
+    """Put saved weights into an adapter of the same shape.
 
     Raises:
         UserError: a key is missing, unknown or of another shape; the message lists them.
     """
-    from peft import set_peft_model_state_dict
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    saved = load_file(folder / "adapter_model.safetensors")
-    own = state(model)
-    wrong = sorted(
-        (saved.keys() ^ own.keys())
-        | {key for key in saved.keys() & own.keys() if saved[key].shape != own[key].shape}
-    )
-    if wrong:
-        raise UserError(
-            f"{folder} does not fit this model: {len(wrong)} keys differ, the first "
-            f"{', '.join(wrong[:3])}."
-        )
-    set_peft_model_state_dict(model, saved)
+    saved = load_file(folder / WEIGHTS_FILE)
+    own = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    # peft itself only warns of keys that are missing and passes over those that are too many.
+    keys.must_match(folder, saved, own)
+    set_peft_model_state_dict(model, saved, adapter_name=name)
 
 
 def check(model: Any) -> None:  # noqa: ANN401
     """Refuse an adapter that does nothing: B starts at zero and must not have stayed there.
 
     Raises:
-        RunFailedError: every B is zero or one is not finite.
+        RunFailedError: every B is zero, or a trained value is not finite.
     """
-    ups = [p for name, p in model.named_parameters() if "lora_B" in name and p.requires_grad]
-    if not any(bool(p.detach().abs().max() > 0) for p in ups):
-        raise RunFailedError("the adapter is all zeros: nothing was learned. Raise optim.lr.")
-    if not all(bool(p.detach().isfinite().all()) for p in ups):
+    trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    if not all(bool(p.isfinite().all()) for p in trained.values()):
         raise RunFailedError("the adapter holds values that are not finite. Lower optim.lr.")
+    if not any(bool(p.any()) for name, p in trained.items() if "lora_B" in name):
+        raise RunFailedError("the adapter is all zeros: nothing was learned. Raise optim.lr.")
 
 
-class Switchboard:
-    """One base in memory, any number of adapters on it, one of them or none speaking."""
+def _put_on(model: Any, config: Any, name: str) -> Any:  # noqa: ANN401
+    """An adapter with fresh weights in fp32, on a base or beside others."""
+    from peft import get_peft_model
 
-    def __init__(self, base: Any) -> None:  # noqa: ANN401
-        self.base = base
-        self.peft: Any = None
-        self.loaded: set[str] = set()
+    try:
+        if not hasattr(model, "get_base_model"):
+            return get_peft_model(model, config, adapter_name=name, autocast_adapter_dtype=True)
+        model.add_adapter(name, config, autocast_adapter_dtype=True)
+    except ValueError as error:
+        raise UserError(
+            f"adapter.targets={config.target_modules} fit no layer of this model: {error}"
+        ) from None
+    return model
 
-    def add(self, name: str, folder: Path) -> None:
-        """Load an adapter under a name; every key must match.
 
-        Raises:
-            UserError: the adapter does not fit the base.
-        """
-        from peft import PeftModel
+def _layers(model: Any) -> list[Any]:  # noqa: ANN401
+    """The adapted layers."""
+    from peft.tuners.lora import LoraLayer
 
-        if self.peft is None:
-            self.peft = PeftModel.from_pretrained(self.base, folder, adapter_name=name)
-        else:
-            self.peft.load_adapter(folder, adapter_name=name)
-        self.loaded.add(name)
+    return [module for module in model.modules() if isinstance(module, LoraLayer)]
 
-    @contextmanager
-    def speaking(self, name: str) -> Iterator[Any]:
-        """The model as that checkpoint; `base` is the base alone."""
-        if name == "base":
-            if self.peft is None:
-                yield self.base
-                return
-            with self.peft.disable_adapter():
-                yield self.peft
-            return
-        assert name in self.loaded, name
-        self.peft.set_adapter(name)
-        self.peft.eval()
-        yield self.peft
+
+def _measure_again(layer: Any) -> None:  # noqa: ANN401
+    """Give DoRA its magnitudes, the norms of W's rows, in fp32.
+
+    peft takes them in the base's format, and compares them with norms in fp32 in every forward
+    pass: rounded to bf16 they would change what the base says by some tenths of a percent before
+    anything is learned.
+    """
+    layer.lora_magnitude_vector[OWN].update_layer(
+        base_layer=layer.get_base_layer(),
+        lora_A=layer.lora_A[OWN].weight.detach(),
+        lora_B=layer.lora_B[OWN].weight.detach(),
+        scaling=layer.scaling[OWN],
+    )
+
+
+def _keep_format(layer: Any, inputs: tuple[Any, ...]) -> None:  # noqa: ANN401
+    """Leave the input's format to autocast where that is on.
+
+    peft brings the input to the adapter's fp32 first, and autocast brings it back: the same product
+    in bf16, but each of q, k and v then keeps a copy of its own for the backward pass.
+    """
+    import torch
+
+    layer.cast_input_dtype_enabled = not torch.is_autocast_enabled(inputs[0].device.type)

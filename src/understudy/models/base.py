@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from understudy.config.adapter import AdapterConfig, Quantisation
 from understudy.config.memory import Attention, MemoryConfig
 from understudy.config.model import Dtype, ModelConfig
+from understudy.console import UserError
 from understudy.models import loading, weights
+
+ATTENTION_NAMES = ("FlashAttention", "Flash Attention", "flash_attn", "scaled_dot_product")
+"""How transformers spells what could not be had."""
 
 
 def load_base(
@@ -20,10 +26,10 @@ def load_base(
     Args:
         config: Which model, and its number format.
         adapter: Whether the linear layers are held in 4-bit NF4; None: they are not.
-        memory: Which attention computes; None: torch's own.
+        memory: Which attention computes; None: the best of those the model goes with.
 
     Raises:
-        UserError: the weights are not there, gated or out of reach.
+        UserError: the weights are not there, gated or out of reach, or the attention cannot be had.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -33,19 +39,53 @@ def load_base(
     if adapter is not None and adapter.quantisation is Quantisation.nf4:
         quantised["quantization_config"] = _nf4(config, adapter)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with weights.explained(config):
+    with weights.explained(config), _attention_explained(memory):
         model = AutoModelForCausalLM.from_pretrained(
             weights.locate(config),
             dtype=torch_dtype(config.dtype),
             device_map={"": device},
             use_safetensors=True,
-            attn_implementation=(memory.attention if memory else Attention.sdpa).value,
+            attn_implementation=memory.attention.value if memory else None,
             trust_remote_code=False,
             **weights.options(config),
             **quantised,
         )
+    _keep_gradients(model)
     model.requires_grad_(requires_grad=False)
     return model.eval()
+
+
+def _keep_gradients(model: Any) -> None:  # noqa: ANN401
+    """Keep bitsandbytes from packing 4-bit layers for inference.
+
+    On a CPU with AVX512-BF16 it does so for good at the first forward pass without gradients, and
+    its kernel for packed layers has no derivative: after one evaluation, training would go on with
+    gradients in which the base's layers are missing.
+    """
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+
+
+@contextmanager
+def _attention_explained(memory: MemoryConfig | None) -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, ValueError) as error:
+        reason = str(error)
+        if memory is None or not any(name in reason for name in ATTENTION_NAMES):
+            raise
+        if memory.attention is Attention.flash_attention_2 and isinstance(error, ImportError):
+            raise UserError(
+                "memory.attention=flash_attention_2 needs the package flash-attn and a CUDA GPU of "
+                f"Ampere or newer ({reason}). Install it (pip install flash-attn "
+                "--no-build-isolation), or set memory.attention=sdpa."
+            ) from None
+        others = " or ".join(other.value for other in Attention if other is not memory.attention)
+        raise UserError(
+            f"memory.attention={memory.attention.value} does not go with this model: "
+            f"{reason.split('. ', maxsplit=1)[0]}. Set memory.attention={others}."
+        ) from None
 
 
 def torch_dtype(dtype: Dtype) -> Any:  # noqa: ANN401

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,18 @@ from understudy.console import UserError
 from understudy.models import loading
 
 PACKAGE_PREFIX = "package:"
+TOKENIZER_FILES = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+)
+"""Everything in a model folder that decides which tokens a text becomes."""
 
 
 def locate(config: ModelConfig) -> str:
@@ -38,14 +50,42 @@ def locate(config: ModelConfig) -> str:
 
 
 def identity(config: ModelConfig) -> str:
-    """What makes the base weights the ones they are: a hash, or hub id and revision."""
+    """What makes the base the one it is: a hash of weights and architecture, or id and revision."""
     if config.base.startswith(PACKAGE_PREFIX):
-        from understudy.models import embedded
-
-        return embedded.identity(config.base.removeprefix(PACKAGE_PREFIX))
+        return _packaged(config)
     if _is_folder(config.base):
-        files = sorted(Path(locate(config)).glob("*.safetensors"))
-        return artifacts.fingerprint([artifacts.sha256_cached(file) for file in files])
+        folder = Path(locate(config))
+        return _hash([folder / "config.json", *sorted(folder.glob("*.safetensors"))])
+    return _on_hub(config)
+
+
+def tokenizer_identity(config: ModelConfig) -> str:
+    """What makes the tokenizer the one it is, its chat template included; needs no torch.
+
+    For a folder it is a hash of its files' names and contents: a folder that was moved is the same,
+    one with another template is not. A file that is not there yet counts once it comes.
+    """
+    if config.base.startswith(PACKAGE_PREFIX):
+        return _packaged(config)
+    if _is_folder(config.base):
+        folder = Path(locate(config))
+        templates = folder.glob("additional_chat_templates/*.jinja")
+        named = (folder / name for name in TOKENIZER_FILES)
+        return _hash(file for file in (*named, *sorted(templates)) if file.is_file())
+    return _on_hub(config)
+
+
+def _hash(files: Iterable[Path]) -> str:
+    return artifacts.fingerprint([[file.name, artifacts.sha256_cached(file)] for file in files])
+
+
+def _packaged(config: ModelConfig) -> str:
+    from understudy.models import embedded
+
+    return embedded.identity(config.base.removeprefix(PACKAGE_PREFIX))
+
+
+def _on_hub(config: ModelConfig) -> str:
     return f"{config.base}@{config.revision or 'main'}"
 
 

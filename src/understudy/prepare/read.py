@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from understudy.config import Config
 from understudy.prepare.inputs import REGISTER, Corpus, Inputs, RowFile
+from understudy.prepare.unread import NOTE, Watched
 from understudy.records import voices
 from understudy.records.conversation import Conversation
 from understudy.records.item import Item
@@ -77,14 +79,18 @@ def _file(config: Config, task: Task, file: RowFile) -> Iterator[Read | Rejected
         if isinstance(record, BadLine):
             yield Rejected(source=name, line=line, reason=record.reason)
             continue
+        row = Watched(record)
+        item = next((str(row[key]) for key in IDS if row.get(key)), None)
         try:
-            talks = list(task.from_row(record, config.task))
-            if file.side:
-                talks = [replace(talk, side=file.side) for talk in talks]
+            talks = list(task.from_row(row, config.task))
         except ValueError as error:
             yield Rejected(source=name, line=line, reason=str(error))
             continue
-        item = next((str(record[key]) for key in IDS if record.get(key)), None)
+        if file.side:
+            talks = [replace(talk, side=file.side) for talk in talks]
+        if talks:
+            unread = Counter(f"{NOTE}: {field}" for field in row.unread())
+            talks[0] = replace(talks[0], notes=talks[0].notes + unread)
         found = Read(config.corpus, item or f"{file.path.stem}:{line}", talks)
         yield _checked(found, name, line)
 

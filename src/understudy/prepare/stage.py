@@ -26,7 +26,7 @@ from understudy.records.ledger import Entry, ItemEntry, Ledger
 from understudy.records.rows import Message, Meta, Row
 from understudy.tasks import Task
 
-FORMAT = 2
+FORMAT = 3
 READS = ("split", "voices")
 BATCH_WORDS = 100_000
 """Words read before they are counted together: enough to keep every core busy."""
@@ -37,10 +37,10 @@ SHOWN = 20
 
 def identity(config: Config, inputs: Mapping[str, str]) -> Identity:
     """A prepared set is made of task, split, tokenizer, template, context and sources."""
-    from understudy.models.tokenizer import dialect
+    from understudy.models import tokenizer, weights
 
     model = config.model
-    template = dialect(model).hash
+    template = tokenizer.dialect(model).hash
     task = artifacts.record(config.task)
     for key in ("rows", "valid_rows"):
         # What is in the files counts, not where they lie.
@@ -52,12 +52,15 @@ def identity(config: Config, inputs: Mapping[str, str]) -> Identity:
         config={
             "corpus": config.corpus,
             **several,
-            "tokenizer": f"{model.base}@{model.revision or 'main'}",
             "context": model.context,
             "task": task,
             **{name: getattr(config, name) for name in READS},
         },
-        inputs={**inputs, "template": template},
+        inputs={
+            **inputs,
+            "template": template,
+            "tokenizer": weights.tokenizer_identity(model),
+        },
     )
 
 
@@ -85,7 +88,7 @@ def run(config: Config) -> Outcome:
     inputs = sources.find(config, task)
     made_of, folder = _located(config, inputs)
     manifest = folder / "manifest.json"
-    with artifacts.exclusive(folder):
+    with artifacts.exclusive(folder, wait=True):
         if not config.fresh and artifacts.is_done(manifest, made_of):
             found = json.loads((folder / "ledger.json").read_text(encoding="utf-8"))
             check_dropped(found["words_in"], found["unasked"], config.max_dropped_share)
@@ -165,6 +168,9 @@ class Making:
             spool.close()
         self.ledger.write(self.folder / "ledger.json")
         artifacts.write_json(self.folder / "diversity.json", diversity)
+        # The identity knows the tokenizer by its content: this is where it is to be had again.
+        model = {"base": self.config.model.base, "revision": self.config.model.revision}
+        artifacts.write_json(self.folder / "made_for.json", model)
         self._tell(diversity)
 
     def _spool(self, spool: Spool) -> None:

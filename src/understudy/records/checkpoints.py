@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from understudy import artifacts
 from understudy.records import jsonl
 
 TRAINER_FILE = "trainer.json"
 BASE = "base"
 """The name of the base model wherever checkpoints are named."""
+FOLDER = re.compile(r"step-\d{6,}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,11 +50,30 @@ def read_progress(folder: Path) -> Progress:
     return Progress(**record["progress"])
 
 
+def folder_of(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return run / "checkpoints" / f"step-{step:06d}"
+
+
+def folders(run: Path) -> list[Path]:
+    """Every checkpoint's folder, whole or not, oldest first; other names are left alone."""
+    found = (run / "checkpoints").glob("step-*")
+    own = [path for path in found if FOLDER.fullmatch(path.name) and path.is_dir()]
+    return sorted(own, key=lambda path: int(path.name.removeprefix("step-")))
+
+
 def whole(run: Path) -> Iterator[Checkpoint]:
-    """Every checkpoint of a run that was finished, oldest first."""
-    for candidate in sorted((run / "checkpoints").glob("step-*")):
-        if (candidate / "manifest.json").exists():
-            yield Checkpoint(candidate, read_progress(candidate))
+    """Every checkpoint of a run that was finished and has all its files, oldest first.
+
+    Files are judged by their sizes: to read them all would take long with every save.
+    """
+    for folder in folders(run):
+        manifest = artifacts.read_manifest(folder / "manifest.json")
+        if manifest is not None and all(
+            (folder / name).is_file() and (folder / name).stat().st_size == entry.bytes
+            for name, entry in manifest.files.items()
+        ):
+            yield Checkpoint(folder, read_progress(folder))
 
 
 def named(run: Path, names: list[str]) -> dict[str, Checkpoint | None]:
@@ -76,9 +99,16 @@ def named(run: Path, names: list[str]) -> dict[str, Checkpoint | None]:
         elif name in found:
             chosen[name] = found[name]
         else:
-            known = ", ".join([BASE, *found, "last", "best"])
-            raise ValueError(f"checkpoints: {run} has no {name}: choose from {known}.")
+            raise ValueError(_unknown(run, name, list(found.values())))
     return chosen
+
+
+def _unknown(run: Path, name: str, found: list[Checkpoint]) -> str:
+    why = " (no held-out loss was measured)" if name == "best" and found else ""
+    known = [BASE, *(checkpoint.name for checkpoint in found)]
+    known += ["last"] if found else []
+    known += ["best"] if _best(run, found) else []
+    return f"checkpoints: {run} has no {name}{why}: choose from {', '.join(known)}."
 
 
 def _best(run: Path, found: list[Checkpoint]) -> Checkpoint | None:
@@ -86,6 +116,6 @@ def _best(run: Path, found: list[Checkpoint]) -> Checkpoint | None:
     losses = [
         (line["full_valid_loss"], line["step"])
         for line in jsonl.read_whole(run / "metrics.jsonl")
-        if "full_valid_loss" in line and line["step"] in steps
+        if line["step"] in steps and math.isfinite(line.get("full_valid_loss", math.nan))
     ]
     return steps[min(losses)[1]] if losses else None

@@ -1,9 +1,9 @@
-"""The model that a prepared set was made for, as its manifest tells."""
+"""The model that a prepared set was made for, as it tells itself."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +73,7 @@ class MadeFor:
 
 
 def read(folder: Path) -> MadeFor:
-    """What the manifest of a prepared set says.
+    """What the manifest of a prepared set and its `made_for.json` say.
 
     Raises:
         UserError: there is no manifest, or it does not name tokenizer, context and template.
@@ -82,18 +82,18 @@ def read(folder: Path) -> MadeFor:
     if manifest is None:
         raise UserError(f"{folder} has no manifest that says whose tokens its rows are")
     try:
-        return _from(manifest.identity.config, manifest.identity.inputs)
+        model = json.loads((folder / "made_for.json").read_text(encoding="utf-8"))
+        return MadeFor(
+            base=model["base"],
+            revision=model["revision"],
+            context=int(str(manifest.identity.config["context"])),
+            template=manifest.identity.inputs["template"],
+        )
+    except FileNotFoundError:
+        raise UserError(
+            f"the manifest of {folder} does not say whose tokens its rows are (no made_for.json)"
+        ) from None
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"the manifest of {folder} does not say whose tokens its rows are ({error!r})"
         ) from None
-
-
-def _from(config: Mapping[str, object], inputs: Mapping[str, str]) -> MadeFor:
-    base, _, revision = str(config["tokenizer"]).rpartition("@")
-    return MadeFor(
-        base=base,
-        revision=None if revision == "main" else revision,
-        context=int(str(config["context"])),
-        template=inputs["template"],
-    )

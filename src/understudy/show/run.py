@@ -11,6 +11,17 @@ from rich.console import Console
 from understudy.records import jsonl
 from understudy.show.screen import table, text
 
+SUMMARY = {
+    "train_loss": "train loss (last epoch, while the weights moved)",
+    "base_loss": "held-out loss of the base",
+    "valid_loss": "held-out loss at the end",
+    "perplexity": "perplexity at the end",
+    "gap": "held-out loss above train loss",
+    "best_loss": "lowest held-out loss",
+    "best_epoch": "of epoch",
+    "best_step": "at step",
+}
+"""What is shown of `summary.json`, in words."""
 VALID_LOSS, VALID_ACCURACY = "full_valid_loss", "full_valid_mean_token_accuracy"
 
 
@@ -20,12 +31,13 @@ def fits(path: Path) -> bool:
 
 
 def show(path: Path, console: Console) -> None:
-    """Print status, held-out scores by epoch, the last metrics, speed and checkpoints."""
+    """Print status, summary, held-out scores by epoch, last metrics, speed and checkpoints."""
     _print_status(path, console)
     metrics = jsonl.read_whole(path / "metrics.jsonl")
     _print_valid([line for line in metrics if VALID_LOSS in line], console)
     _print_facts("last metrics", _last(metrics), console)
     _print_facts("last timing", _last(jsonl.read_whole(path / "timing.jsonl")), console)
+    _print_summary(path / "summary.json", console)
     _print_checkpoints(path / "checkpoints", console)
 
 
@@ -46,7 +58,7 @@ def _print_status(path: Path, console: Console) -> None:
 def _print_valid(lines: list[dict[str, Any]], console: Console) -> None:
     """Held-out loss and accuracy; the line of step 0 is the base model's."""
     if not lines:
-        console.print(text("held out: nothing measured yet"))
+        console.print(text("held out: nothing measured"))
         return
     base = next((float(line[VALID_LOSS]) for line in lines if line.get("step") == 0), None)
     shown = table("held out", "#step", "#loss", "#against base", "#token accuracy")
@@ -63,6 +75,22 @@ def _print_valid(lines: list[dict[str, Any]], console: Console) -> None:
             f"{accuracy:.1%}" if isinstance(accuracy, float) else "",
         )
     console.print(shown)
+
+
+def _print_summary(path: Path, console: Console) -> None:
+    """What a finished run came to, and what it warned of."""
+    if not path.is_file():
+        return
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        warnings = [str(warning) for warning in record["warnings"]]
+        facts = {name: record[key] for key, name in SUMMARY.items() if record[key] is not None}
+    except (OSError, ValueError, KeyError, TypeError):
+        console.print(text("summary: summary.json cannot be read", "yellow"))
+        return
+    _print_facts("summary", facts, console)
+    for warning in warnings:
+        console.print(text(f"warning: {warning}", "yellow"), soft_wrap=True)
 
 
 def _last(lines: list[dict[str, Any]]) -> dict[str, Any]:

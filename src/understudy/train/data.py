@@ -74,7 +74,8 @@ def preview(example: Example, encoder: Encoder) -> None:
         parts.append(f"«{text}»" if learned else text)
     shown = "".join(parts).replace("\n", "↵")
     if len(shown) > PREVIEW_CHARACTERS:
-        shown = f"{shown[:PREVIEW_CHARACTERS]}..."
+        # Both ends: many a row is learned at its end only.
+        shown = f"{shown[: PREVIEW_CHARACTERS // 2]} ... {shown[-PREVIEW_CHARACTERS // 2 :]}"
     say(f"train: the first row, what is learned between « and »:\n  {shown}")
 
 

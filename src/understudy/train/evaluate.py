@@ -85,27 +85,30 @@ def evaluate(
     import torch
 
     scores = Scores()
-    size = how.micro_batch
-    order = sorted(examples, key=lambda example: len(example.ids))
-    chunks = [order[start : start + size] for start in range(0, len(order), size)]
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), progress(label, len(order), "rows") as bar:
-            for chunk in how.processes.share(chunks):
+        with torch.no_grad(), progress(label, len(examples), "rows") as bar:
+            for chunk in how.processes.share(in_passes(examples, how.micro_batch)):
                 how.between()
                 batch = collate([[example] for example in chunk], how.pad_id, model.device)
                 with how.precision.computing():
                     result = token_losses(model, batch)
                 losses, correct = result.losses_n.tolist(), result.correct_n.tolist()
                 _enter(scores, chunk, losses, correct)
-                bar.advance(min(len(order), len(chunk) * how.processes.count))
+                bar.advance(min(len(examples), len(chunk) * how.processes.count))
     finally:
         model.train(was_training)
     whole = Scores()
     for part in how.processes.gather(scores):
         whole.merge(part)
     return whole
+
+
+def in_passes(examples: Sequence[Example], size: int) -> list[list[Example]]:
+    """The rows in order of length, `size` to a forward pass."""
+    order = sorted(examples, key=lambda example: len(example.ids))
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def _enter(

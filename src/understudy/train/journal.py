@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy import artifacts
+from understudy.console import UserError
 from understudy.records import jsonl
 from understudy.records.checkpoints import Progress
 from understudy.train.evaluate import Scores
@@ -18,6 +21,9 @@ from understudy.train.evaluate import Scores
 FULL_VALID_LOSS = "full_valid_loss"
 VALID_LOSS = "valid_loss"
 GROWING = ("metrics", "timing", "scores", "events")
+QUIET = 1.0
+"""Seconds by which `status.json` may lag behind while nothing but the step changes: writing it
+safely twice a step would cost a fast step more than a few per cent."""
 
 
 class State(Enum):
@@ -47,62 +53,92 @@ class Journal:
     """The files of a run folder that grow; each line is flushed, another terminal can watch.
 
     Attributes:
+        writes: Whether anything goes to disk: of several processes only the first writes.
         metrics: Every line of `metrics.jsonl` so far.
     """
 
-    def __init__(self, folder: Path, steps: int = 0) -> None:
+    def __init__(self, folder: Path, steps: int = 0, *, writes: bool = True) -> None:
         self.folder = folder
         self.steps = steps
+        self.writes = writes
         self.metrics: list[dict[str, Any]] = []
         self.spoken: set[int] = set()
+        self._at: dict[str, int] = {}
+        self._doing: Doing | None = None
+        self._written = 0.0
+        self._one_at_a_time = threading.Lock()
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.jsonl"
+
+    def _append(self, name: str, record: dict[str, Any]) -> None:
+        if self.writes:
+            jsonl.append(self._file(name), record)
 
     # --- status ---
 
     def status(self, state: State, **details: Any) -> None:  # noqa: ANN401
         """Replace `status.json`."""
-        record = {
-            "state": state,
-            **details,
-            "process": os.getpid(),
-            "host": socket.gethostname(),
-            "updated": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        artifacts.write_json(self.folder / "status.json", record)
+        with self._one_at_a_time:
+            self._write(state, **details)
 
     def doing(self, doing: Doing, at: Progress) -> None:
-        """Say in `status.json` what the run is at."""
-        self.status(State.running, doing=doing, step=at.step, steps=self.steps, epoch=at.epoch)
+        """Say in `status.json` what the run is at; a mere step may come `QUIET` later."""
+        self._at = {"step": at.step, "steps": self.steps, "epoch": at.epoch}
+        if doing is self._doing and time.monotonic() - self._written < QUIET:
+            return
+        self.status(State.running, doing=doing)
+        self._doing, self._written = doing, time.monotonic()
 
     def end(self, state: State, **details: Any) -> None:  # noqa: ANN401
         """The last status; on a full disk there is none, and what filled it is said elsewhere."""
         with suppress(OSError):
             self.status(state, **details)
 
+    def cancel(self) -> None:
+        """The last status, from another thread: the run itself writes none after it."""
+        self._one_at_a_time.acquire()  # never given back
+        with suppress(OSError):
+            self._write(State.cancelled)
+
+    def _write(self, state: State, **details: Any) -> None:  # noqa: ANN401
+        if not self.writes:
+            return
+        record = {
+            "state": state,
+            **details,
+            **self._at,
+            "process": os.getpid(),
+            "host": socket.gethostname(),
+            "updated": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        artifacts.write_json(self.folder / "status.json", record)
+
     # --- lines ---
 
     def message(self, text: str, **data: Any) -> None:  # noqa: ANN401
         """An event for a person."""
         event = {"type": "message", "message": text, **({"data": data} if data else {})}
-        jsonl.append(self._file("events"), event)
+        self._append("events", event)
 
     def measure(self, record: dict[str, Any]) -> None:
-        """A line of metrics, and the same as an event."""
-        jsonl.append(self._file("metrics"), record)
-        jsonl.append(self._file("events"), {"type": "metrics", "data": record})
+        """A line of metrics, and the same as an event.
+
+        The event comes first: after a kill between the two it is there twice, and never missing.
+        """
+        self._append("events", {"type": "metrics", "data": record})
+        self._append("metrics", record)
         self.metrics.append(record)
 
     def time(self, record: dict[str, Any]) -> None:
         """A line of timing: what differs from run to run."""
-        jsonl.append(self._file("timing"), record)
+        self._append("timing", record)
 
     def score(self, checkpoint: str, step: int, scores: Scores) -> None:
         """Sums by item and speaker for one checkpoint."""
         for (item, speaker), sums in sorted(scores.parts.items()):
             line = {"checkpoint": checkpoint, "step": step, "item": item, "speaker": speaker}
-            jsonl.append(self._file("scores"), {**line, **artifacts.record(sums)})
+            self._append("scores", {**line, **artifacts.record(sums)})
 
     def spoke(self, step: int, text: str, **data: Any) -> None:  # noqa: ANN401
         """A sample that the model spoke after a step."""
@@ -126,20 +162,43 @@ class Journal:
 
     def begin(self) -> None:
         """Forget everything: a new run."""
-        for name in GROWING:
+        self._sweep()
+        for name in GROWING if self.writes else ():
             self._file(name).unlink(missing_ok=True)
 
     def rewind(self, step: int) -> None:
-        """Forget what was written after `step`: it is going to be done again."""
-        for name in ("metrics", "timing", "scores"):
-            path = self._file(name)
-            lines = jsonl.read_whole(path) if path.exists() else []
-            kept = [line for line in lines if line["step"] <= step]
-            if name == "metrics":
-                self.metrics = kept
-            if name == "scores":
-                # Scores come before the line that sums them up: without it they are not whole.
-                kept = [line for line in kept if self.has(line["step"], FULL_VALID_LOSS)]
-            jsonl.write(path, kept)
-        events = jsonl.read_whole(self._file("events")) if self._file("events").exists() else []
-        self.spoken = {e["data"]["step"] for e in events if "sample" in e.get("data", {})}
+        """Forget what was written after `step`: it is going to be done again.
+
+        Events stay, as what happened, without a line that a kill or a full disk left torn.
+
+        Raises:
+            UserError: lines of steps that are not going to be done again are gone.
+        """
+        self._sweep()
+        kept = {name: self._until(name, step) for name in ("metrics", "timing", "scores")}
+        self.metrics = kept["metrics"]
+        self._check_steps(step)
+        # Scores come before the line that sums them up: without it they are not whole.
+        kept["scores"] = [s for s in kept["scores"] if self.has(s["step"], FULL_VALID_LOSS)]
+        kept["events"] = jsonl.read_whole(self._file("events"))
+        for name in GROWING if self.writes else ():
+            jsonl.write(self._file(name), kept[name])
+        self.spoken = {e["data"]["step"] for e in kept["events"] if "sample" in e.get("data", {})}
+
+    def _until(self, name: str, step: int) -> list[dict[str, Any]]:
+        return [line for line in jsonl.read_whole(self._file(name)) if line["step"] <= step]
+
+    def _check_steps(self, step: int) -> None:
+        measured = {line["step"] for line in self.metrics if "train_loss" in line}
+        missing = sorted(set(range(1, step + 1)) - measured)
+        if missing:
+            raise UserError(
+                f"{self._file('metrics')} has no line of step {missing[0]} ({len(missing)} of "
+                f"{step} steps are missing), and these steps are not done again: put the file "
+                "back, or start over with fresh=true."
+            )
+
+    def _sweep(self) -> None:
+        """Remove what a kill left of a file that was about to be replaced."""
+        for part in self.folder.glob(".*.part") if self.writes else ():
+            part.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from understudy.config.memory import MemoryConfig
 from understudy.train.data import Example
+from understudy.train.plan import Step
 
 Line = Sequence[Example]
 """Rows end to end in one line of a batch; one row where nothing is packed."""
@@ -37,6 +38,36 @@ def lay_out(
 def tokens(line: Line) -> int:
     """Tokens of all rows in a line."""
     return sum(len(example.ids) for example in line)
+
+
+def packing_note(steps: Sequence[Step], examples: Sequence[Example], capacity: int) -> str:
+    """What packing comes to in the first epoch, for a person.
+
+    Rows share a line only within a step: how full the lines are depends on how much makes a step.
+
+    Args:
+        steps: The plan.
+        examples: The rows that its numbers mean.
+        capacity: Most tokens in a line.
+    """
+    rows = lines = used = 0
+    for step in steps:
+        if step.epoch > 1:
+            break
+        packed = first_fit_decreasing([examples[row] for row in step.rows], capacity)
+        rows += len(step.rows)
+        lines += len(packed)
+        used += sum(map(tokens, packed))
+    note = (
+        f"packing: {rows:,} rows in {lines:,} lines of up to {capacity:,} tokens, "
+        f"{used / (lines * capacity):.0%} full"
+    )
+    if lines == rows:
+        return (
+            f"{note}: no two rows share a line, since rows are packed within a step only. Raise "
+            "optim.rows_per_step, or set memory.packing=false"
+        )
+    return note
 
 
 def first_fit_decreasing(examples: Sequence[Example], capacity: int) -> list[list[Example]]:

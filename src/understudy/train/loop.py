@@ -9,7 +9,7 @@ from understudy.config.keep import KeepConfig
 from understudy.console import Stopped, progress
 from understudy.records.checkpoints import Progress
 from understudy.train import checkpoint as checkpoints
-from understudy.train import stopping
+from understudy.train import stopping, stuck
 from understudy.train.journal import Doing
 from understudy.train.measure import measure
 from understudy.train.plan import Step
@@ -28,9 +28,10 @@ def fit(run: Training, start: Progress | None) -> Progress:
 
     Raises:
         Stopped: a signal asked to stop; the state is saved.
-        RunFailedError: loss or gradient norm is not finite, or the disk is full.
+        RunFailedError: loss or gradient norm cannot be right, or the disk is full.
     """
     at = start or BEGINNING
+    run.stop.defer()
     saves = _Saves(run.config.keep, at.step)
     try:
         with progress("train", len(run.steps), "steps", done=at.step) as bar:
@@ -42,10 +43,12 @@ def fit(run: Training, start: Progress | None) -> Progress:
                     return at
                 _stop_if_asked(run)
                 step = run.steps[at.step]
+                run.journal.doing(Doing.training, at)
                 began = time.monotonic()
                 taken = take(run, step)
                 at = _after(at, step, taken)
                 _note(run, at, taken, time.monotonic() - began)
+                stuck.check(run, step)
                 bar.advance(note=f"loss {taken.sums.mean_loss:.3f}")
                 if step.ends_epoch or saves.due(at.step):
                     checkpoints.save(run, at)
@@ -53,10 +56,9 @@ def fit(run: Training, start: Progress | None) -> Progress:
     except Interrupted:
         if at.step > saves.step:
             checkpoints.save(run, at)
-        raise Stopped(
-            f"stopped by {run.stop.signal} after step {at.step} of {len(run.steps)}: the same "
-            "command goes on from here."
-        ) from None
+        text = f"stopped by {run.stop.signal} after step {at.step} of {len(run.steps)}"
+        run.journal.message(text)
+        raise Stopped(f"{text}: the same command goes on from here.") from None
 
 
 def _stop_if_asked(run: Training) -> None:
@@ -114,7 +116,6 @@ def _note(run: Training, at: Progress, taken: Taken, seconds: float) -> None:
             "peak_memory_bytes": peak_memory_bytes(),
         }
     )
-    run.journal.doing(Doing.training, at)
 
 
 def peak_memory_bytes() -> int:

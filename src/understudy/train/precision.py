@@ -24,7 +24,11 @@ class Precision:
 
         self.dtype = dtype
         self.device = device
-        self._scaler = torch.amp.GradScaler(device) if dtype is Dtype.fp16 else None
+        self._scaler: Any = None
+        if dtype is Dtype.fp16:
+            self._scaler = torch.amp.GradScaler(device)
+            # It is ready only once it has scaled something, and a process may get no pass to make.
+            self._scaler.scale(torch.zeros((), device=device))
 
     def computing(self) -> AbstractContextManager[Any]:
         """A context in which matrix products are made in the base's format."""
@@ -54,8 +58,18 @@ class Precision:
         if self._scaler is not None:
             self._scaler.unscale_(optimizer)
 
+    def halve(self) -> None:
+        """Halve the scale after an overflow, without a step.
+
+        The optimiser is not asked: it would step where every gradient is finite and only their norm
+        is not.
+        """
+        assert self._scaler is not None
+        self._scaler.update(self._scaler.get_scale() * self._scaler.get_backoff_factor())
+        self._scaler.load_state_dict({**self._scaler.state_dict(), "_growth_tracker": 0})
+
     def step(self, optimizer: Any) -> None:  # noqa: ANN401
-        """The optimiser's step; with fp16 none is taken after an overflow, and the scale halves."""
+        """The optimiser's step on finite gradients; with fp16 the scale may grow."""
         if self._scaler is None:
             optimizer.step()
         else:

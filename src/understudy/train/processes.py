@@ -7,7 +7,8 @@ the trained weights are summed once a step, and the first process alone writes.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -19,9 +20,13 @@ class Processes:
     def __init__(self) -> None:
         self._state: Any = None
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            import torch
             from accelerate import PartialState
 
-            self._state = PartialState()
+            # Without being told, accelerate takes processes without GPUs for one process each.
+            gpu = torch.cuda.is_available()
+            self._state = PartialState() if gpu else PartialState(cpu=True, backend="gloo")
+            assert self._state.num_processes == int(os.environ["WORLD_SIZE"])
 
     @property
     def rank(self) -> int:
@@ -76,6 +81,15 @@ class Processes:
     def any(self, *, flag: bool) -> bool:
         """Whether it is so in one of the processes."""
         return flag if self._state is None else any(self.gather(flag))
+
+    @contextmanager
+    def first_goes_ahead(self) -> Iterator[None]:
+        """The others begin when the first process is through."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
 
     def wait(self) -> None:
         """Until all have come here."""

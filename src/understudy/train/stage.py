@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from understudy import artifacts
@@ -12,8 +13,9 @@ from understudy.console import Outcome, Stopped, say
 from understudy.models import weights
 from understudy.records.checkpoints import Checkpoint
 from understudy.train import checkpoint as checkpoints
-from understudy.train import plan
+from understudy.train import full_disk, plan, rng, siblings
 from understudy.train.journal import Journal, State
+from understudy.train.processes import Processes
 from understudy.train.stop import Flag, stop_flag
 from understudy.train.training import Training
 
@@ -39,7 +41,18 @@ def locate(config: Config, prepared: Identity) -> tuple[Identity, Path]:
     return made_of, made_of.folder(config.paths.runs, f"{config.corpus}-{config.model.name}")
 
 
-def run(config: Config, prepared: Identity, prepared_folder: Path) -> Outcome:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What is to be made, from what, where, and by whom."""
+
+    config: Config
+    identity: Identity
+    folder: Path
+    prepared: Path
+    processes: Processes
+
+
+def run(config: Config, prepared: Identity, prepared_folder: Path, processes: Processes) -> Outcome:
     """Train, or go on where an earlier run of the same config was stopped.
 
     Raises:
@@ -48,76 +61,103 @@ def run(config: Config, prepared: Identity, prepared_folder: Path) -> Outcome:
         Stopped: a signal came; the same command goes on from here.
     """
     made_of, folder = locate(config, prepared)
-    manifest = folder / "manifest.json"
-    with artifacts.exclusive(folder):
-        if not config.fresh and artifacts.is_done(manifest, made_of):
-            say(f"train: done already: {folder}")
-            return Outcome(folder)
-        if config.fresh:
-            artifacts.clear(folder)
-        journal = Journal(folder)
-        journal.status(State.validating_files)
-        try:
-            with stop_flag(lambda: journal.end(State.cancelled)) as stop:
-                _train(config, made_of, folder, prepared_folder, stop)
-        except Stopped:
-            journal.end(State.queued)
-            raise
-        except BaseException as error:
-            journal.end(State.failed, error=str(error))
-            raise
-        journal.status(State.succeeded)
-        artifacts.seal(manifest, made_of, [f for f in folder.glob("*.*") if f.name != ".lock"])
-    say(f"train: done: {folder}")
+    job = Job(
+        config=config,
+        identity=made_of,
+        folder=folder,
+        prepared=prepared_folder,
+        processes=processes,
+    )
+    if processes.first:
+        with artifacts.exclusive(folder):
+            _run(job)
+    else:
+        _run(job)
     return Outcome(folder)
 
 
-def _train(
-    config: Config, made_of: Identity, folder: Path, prepared_folder: Path, stop: Flag
-) -> None:
+def _run(job: Job) -> None:
+    manifest = job.folder / "manifest.json"
+    done = not job.config.fresh and artifacts.is_done(manifest, job.identity)
+    job.processes.wait()
+    if done:
+        say(f"train: done already: {job.folder}")
+        return
+    journal = Journal(job.folder, writes=job.processes.first)
+    stopped = "training came to a stop"
+    try:
+        with full_disk.explained(job.folder, stopped), stop_flag(journal.cancel) as stop:
+            if job.config.fresh and job.processes.first:
+                artifacts.clear(job.folder)
+            journal.status(State.validating_files)
+            _train(job, journal, stop)
+            journal.status(State.succeeded)
+            if job.processes.first:
+                files = [file for file in job.folder.glob("*.*") if file.name != ".lock"]
+                artifacts.seal(manifest, job.identity, files)
+    except Stopped:
+        journal.end(State.queued)
+        raise
+    except BaseException as error:
+        journal.end(State.failed, error=str(error))
+        raise
+    say(f"train: done: {job.folder}")
+
+
+def _train(job: Job, journal: Journal, stop: Flag) -> None:
     from understudy.models import learned
     from understudy.train import preflight, summary
     from understudy.train.loop import fit
 
-    start = checkpoints.newest(folder, made_of)
-    run = _ready(config, made_of, folder, prepared_folder, stop)
-    _lay_out(run, prepared_folder, start)
+    job.processes.wait()
+    start = checkpoints.newest(job.folder, job.identity)
+    if start is None and job.processes.first and not job.config.fresh:
+        siblings.tell(job.folder, job.identity, job.prepared)
+    run = _ready(job, journal, stop)
+    _lay_out(run, job.prepared, start)
     preflight.check(run)
+    run.journal.status(State.running)
     if start is not None:
         checkpoints.restore(run, start)
-        checkpoints.prune(run)
-        say(f"train: going on after step {start.progress.step} of {len(run.steps)}")
+        job.processes.wait()
+        checkpoints.prune(run, beyond=start.progress.step)
+        going_on = f"going on after step {start.progress.step} of {len(run.steps)}"
+        run.journal.message(going_on)
+        say(f"train: {going_on}")
     end = fit(run, start.progress if start else None)
     learned.check(run.model)
     checkpoints.tidy(run)
     summary.write(run, end)
 
 
-def _ready(
-    config: Config, made_of: Identity, folder: Path, prepared_folder: Path, stop: Flag
-) -> Training:
+def _ready(job: Job, journal: Journal, stop: Flag) -> Training:
     """Data, model and optimiser, loaded and seeded, at the run's beginning."""
     import torch
 
     from understudy.models import learned
     from understudy.models.base import load_base
     from understudy.models.tokenizer import load_encoder
-    from understudy.train import data, optimizer
+    from understudy.train import budget, data, optimizer, preflight
     from understudy.train.precision import Precision
-    from understudy.train.processes import Processes
 
+    config = job.config
     encoder = load_encoder(config.model)
-    dataset = data.load(prepared_folder, encoder, config.model.context)
+    dataset = data.load(job.prepared, encoder, config.model.context)
     supervised = [example.supervised for example in dataset.train]
     steps = plan.plan(supervised, config.optim, config.schedule.epochs, config.seed)
+    journal.steps = len(steps)
+    preflight.agree(config, dataset)
     data.preview(dataset.train[0], encoder)
-    processes = Processes()
+    budget.hold(config.memory)
     torch.manual_seed(config.seed)
     # Sums of floating point numbers must not depend on which thread came first.
     torch.use_deterministic_algorithms(mode=not torch.cuda.is_available())
     say(f"train: loading {config.model.name}")
     base = load_base(config.model, config.adapter, config.memory)
     model = learned.attach(base, config.adapter)
+    if not job.processes.first:
+        # All begin with the same weights; what they drop out must differ.
+        rng.seed(config.seed, job.processes.rank)
     if config.memory.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         # Without it nothing below the frozen embedding would get a gradient.
@@ -129,13 +169,13 @@ def _ready(
     optimizer.say_what_cannot_be(config.optim)
     return Training(
         config=config,
-        identity=made_of,
-        folder=folder,
-        journal=Journal(folder, len(steps)),
+        identity=job.identity,
+        folder=job.folder,
+        journal=journal,
         model=model,
         optimizer=optimizer.build(model, config),
         precision=Precision(config.model.dtype, model.device.type),
-        processes=processes,
+        processes=job.processes,
         encoder=encoder,
         data=dataset,
         steps=steps,
@@ -149,12 +189,14 @@ def _lay_out(run: Training, prepared_folder: Path, start: Checkpoint | None) -> 
 
     if start is None:
         run.journal.begin()
-        plan.write_down(run.folder, run.steps)
+        if run.processes.first:
+            plan.write_down(run.folder, run.steps)
     else:
         plan.agree(run.folder, run.steps)
         run.journal.rewind(start.progress.step)
+    if not run.processes.first:
+        return
     link = {"prepared": os.path.relpath(prepared_folder, run.folder)}
     artifacts.write_json(run.folder / "inputs.json", link)
     text = yaml.safe_dump(artifacts.plain(run.config), sort_keys=False, allow_unicode=True)
     artifacts.write_atomic(run.folder / "config.yaml", text)
-    run.journal.status(State.running)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from understudy.config.model import Dtype
 from understudy.console import RunFailedError
 from understudy.train import rng
 from understudy.train.batch import collate
-from understudy.train.data import Example
 from understudy.train.evaluate import Sums
 from understudy.train.layout import Line, lay_out
 from understudy.train.loss import token_losses
@@ -46,16 +46,18 @@ def take(run: Training, step: Step) -> Taken:
     set_rate(run.optimizer, rate)
     passes = lay_out(examples, run.config.memory, run.config.model.context)
     supervised = sum(example.supervised for example in examples)
+    before = rng.state()
     while True:
-        sums = _accumulate(run, passes, supervised)
+        sums = accumulate(run, passes, supervised)
         run.precision.unscale(run.optimizer)
         norm = clip(run)
         overflowed = math.isfinite(sums.loss) and not math.isfinite(norm)
         if not overflowed or run.precision.exhausted:
             break
         _halve(run, step)
+        rng.restore(before)
     if not (math.isfinite(sums.loss) and math.isfinite(norm)):
-        raise RunFailedError(_not_finite(step, examples, sums.loss, norm))
+        raise RunFailedError(_not_finite(run, step, sums.loss, norm))
     run.precision.step(run.optimizer)
     run.optimizer.zero_grad(set_to_none=True)
     return Taken(sums=sums, grad_norm=norm, learning_rate=rate)
@@ -72,7 +74,7 @@ def learning_rate(run: Training, number: int) -> float:
     )
 
 
-def _accumulate(run: Training, passes: Sequence[Sequence[Line]], supervised: int) -> Sums:
+def accumulate(run: Training, passes: Sequence[Sequence[Line]], supervised: int) -> Sums:
     """Gradients and sums of all forward passes, this process's share of them and the others'."""
     import torch
 
@@ -118,16 +120,18 @@ def clip(run: Training) -> float:
 def _halve(run: Training, step: Step) -> None:
     """Make ready to compute the step again at half the loss scale: no row is lost."""
     before = run.precision.scale
-    run.precision.step(run.optimizer)
+    run.precision.halve()
     run.optimizer.zero_grad(set_to_none=True)
     run.journal.message(
         f"step {step.number} overflowed at loss scale {before:g}: again at {run.precision.scale:g}"
     )
 
 
-def _not_finite(step: Step, examples: Sequence[Example], loss: float, norm: float) -> str:
-    items = ", ".join(sorted({example.item for example in examples}))
+def _not_finite(run: Training, step: Step, loss: float, norm: float) -> str:
+    items = ", ".join(sorted({run.data.train[row].item for row in step.rows}))
+    half = run.config.model.dtype is Dtype.fp16
+    other = ", or try model.dtype=bf16 or fp32, which reach further than fp16" if half else ""
     return (
         f"loss {loss:g} or gradient norm {norm:g} is not finite at step {step.number}, "
-        f"rows {list(step.rows)} of {items}: lower optim.lr, or look at these rows."
+        f"rows {list(step.rows)} of {items}: lower optim.lr, or look at these rows{other}."
     )

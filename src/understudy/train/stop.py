@@ -1,14 +1,24 @@
-"""SIGTERM and SIGINT: what is in hand is saved, then the run stops."""
+"""SIGTERM and SIGINT: what is in hand is saved, then the run stops; a second one leaves at once."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from understudy.console import Exit, say
+from understudy.console import Exit, Stopped, say, stderr
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+TOGETHER = 0.5
+"""Seconds within which signals count as one: `timeout`, for one, sends each of them twice."""
+LEAVING = 0.5
+"""Most seconds that leaving at once may spend on writing down that it left."""
+OVER = 0
+"""No signal's number: tells the listener to end."""
 
 
 class Interrupted(Exception):  # noqa: N818  # an event, not an error
@@ -20,30 +30,95 @@ class Flag:
 
     def __init__(self) -> None:
         self.signal: str | None = None
+        self.deferred = False
 
     def __bool__(self) -> bool:
         return self.signal is not None
+
+    def defer(self) -> None:
+        """From now on there is something to save: a signal is noted here, and raises nothing."""
+        self.deferred = True
 
 
 @contextmanager
 def stop_flag(cancelled: Callable[[], None] = lambda: None) -> Iterator[Flag]:
     """Note the first signal in a flag; a second one leaves at once.
 
+    Until `Flag.defer` is called nothing is there to be saved, and the first one raises `Stopped`
+    wherever the work is: loading a model may take longer than whoever sent it waits.
+
     Args:
-        cancelled: Called before leaving at once; must not take long.
+        cancelled: Called before leaving at once, in another thread; cut off after `LEAVING`.
+
+    Raises:
+        Stopped: a signal came while there was nothing to save.
     """
     flag = Flag()
 
     def note(number: int, _frame: FrameType | None) -> None:
         if flag:
-            cancelled()
-            os._exit(Exit.STOPPED)
+            return
         flag.signal = signal.Signals(number).name
-        say(f"{flag.signal}: saving, then stopping; once more to leave at once")
+        if not flag.deferred:
+            raise Stopped(
+                f"stopped by {flag.signal} before the first step: nothing is lost, and the same "
+                "command goes on from here."
+            )
 
-    previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    with _listening(cancelled):
+        previous = {s: signal.signal(s, note) for s in SIGNALS}
+        try:
+            yield flag
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _listening(cancelled: Callable[[], None]) -> Iterator[None]:
+    """Hear signals in a thread of their own.
+
+    Python runs a handler only between two steps of the main thread, and one backward pass may keep
+    that busy for minutes; the number of a signal comes through a pipe at once.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    thread = threading.Thread(target=_listen, args=(reader, cancelled), daemon=True)
+    thread.start()
     try:
-        yield flag
+        yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        os.write(writer, bytes([OVER]))
+        thread.join()
+        os.close(writer)
+        os.close(reader)
+
+
+def _listen(reader: int, cancelled: Callable[[], None]) -> None:
+    first: float | None = None
+    while True:
+        for number in os.read(reader, 64):
+            if number == OVER:
+                return
+            if number not in SIGNALS:
+                continue
+            now = time.monotonic()
+            if first is None:
+                first = now
+                name = signal.Signals(number).name
+                say(f"{name}: saving, then stopping; once more to leave at once")
+            elif now - first > TOGETHER:
+                _leave(cancelled)
+
+
+def _leave(cancelled: Callable[[], None]) -> None:
+    """End the process, whatever it is in the middle of, and even if a disk no longer answers."""
+    guard = threading.Timer(LEAVING, os._exit, (Exit.STOPPED,))
+    guard.daemon = True
+    guard.start()
+    cancelled()
+    stderr().show_cursor()
+    say("left at once, nothing saved: the same command goes on from the last save")
+    os._exit(Exit.STOPPED)

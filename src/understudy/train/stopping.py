@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from understudy.config.evaluation import EvalConfig
@@ -21,9 +22,10 @@ def exhausted(run: Training, at: Progress) -> bool:
     losses = [loss for _, loss in run.journal.values(FULL_VALID_LOSS)]
     if not out_of_patience(losses, run.config.eval):
         return False
+    waited = run.config.eval.patience
     message = (
-        f"no lower held-out loss in {run.config.eval.patience} epochs "
-        f"(eval.patience): stopped after epoch {at.epoch}"
+        f"stopped early, after epoch {at.epoch} of {run.config.schedule.epochs}: held-out loss "
+        f"found no new low in {waited} {'epoch' if waited == 1 else 'epochs'} (eval.patience)"
     )
     run.journal.message(message)
     say(f"train: {message}")
@@ -34,11 +36,13 @@ def out_of_patience(losses: Sequence[float], config: EvalConfig) -> bool:
     """Whether the last `patience` losses all failed to fall below the best one before them.
 
     Args:
-        losses: Held-out loss of the base and after each epoch, in nats per token.
+        losses: Held-out loss of the base and after each epoch, in nats per token; one that is not
+            finite is no new low.
         config: `patience` in epochs and `min_gain` in nats.
     """
     assert config.patience is not None
-    best, waited = losses[0], 0
+    best = losses[0] if losses and math.isfinite(losses[0]) else math.inf
+    waited = 0
     for loss in losses[1:]:
         if loss < best - config.min_gain:
             best, waited = loss, 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from understudy import artifacts
 from understudy.console import say, warn
-from understudy.records.checkpoints import Progress
+from understudy.records.checkpoints import Progress, whole
 from understudy.train.journal import FULL_VALID_LOSS
 from understudy.train.training import Training
 
@@ -16,19 +16,32 @@ SUMMARY_FILE = "summary.json"
 WORSE = 0.01
 """Share by which the last held-out loss must lie above the best one to speak of overfitting."""
 FLAT = 0.005
-"""Share of the best held-out loss that an epoch must gain, or the run has come to a plateau."""
+"""Share of the held-out loss that an epoch must gain, or the run has come to a plateau."""
+LARGEST_EXPONENT = 700.0
+"""exp of more is no number any longer."""
+NOT_FINITE = (
+    "held-out loss was not finite after epoch {} (0 is the base): look at the held-out rows, or "
+    "try another model.dtype."
+)
+WORSE_THAN_BASE = (
+    "no epoch is better than the base on what was held out: look at the rows (understudy show), "
+    "or lower optim.lr."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """Losses in nats per token; None where nothing was measured."""
+    """Losses in nats per token; None where nothing was measured, or nothing finite."""
 
     steps: int
+    planned_steps: int
+    """More than `steps` where the run stopped early."""
     epochs: int
     tokens: int
     """Supervised tokens learned from, repeats included."""
     train_loss: float
-    """Mean over the last epoch's tokens, measured while the weights moved."""
+    """Mean over the last epoch's tokens, measured while the weights moved: the weights at the end
+    would do somewhat better."""
     base_loss: float | None
     """Held-out loss of the base."""
     valid_loss: float | None
@@ -41,69 +54,87 @@ class Summary:
     """Lowest held-out loss at an epoch's end."""
     best_epoch: int | None
     best_step: int | None
+    best_kept: bool
+    """Whether the checkpoint of the best epoch is there still."""
     warnings: tuple[str, ...]
 
 
 def write(run: Training, end: Progress) -> None:
     """Write `summary.json` and say it."""
+    if not run.processes.first:
+        return
     found = summarise(run, end)
     artifacts.write_json(run.folder / SUMMARY_FILE, found)
-    if found.valid_loss is not None and found.perplexity is not None and found.gap is not None:
-        say(
-            f"train: held-out loss {found.valid_loss:.3f} (base {found.base_loss:.3f}), perplexity "
-            f"{found.perplexity:.2f}; {found.gap:+.3f} against the last epoch's train loss; "
-            f"best: epoch {found.best_epoch}, step {found.best_step}, {found.best_loss:.3f}"
-        )
+    for line in told(found):
+        say(f"train: {line}")
     for warning in found.warnings:
         warn(warning)
         run.journal.message(f"warning: {warning}")
 
 
+def told(found: Summary) -> list[str]:
+    """The figures in sentences."""
+    train = f"train loss {found.train_loss:.3f} over the last epoch, while the weights moved"
+    if found.valid_loss is None or found.perplexity is None or found.gap is None:
+        return [f"{train}; no held-out loss at the end"]
+    base = "" if found.base_loss is None else f" (base {found.base_loss:.3f})"
+    side = "above" if found.gap >= 0 else "below"
+    best = f"epoch {found.best_epoch}, step {found.best_step}"
+    return [
+        f"held-out loss {found.valid_loss:.3f}{base}, perplexity {found.perplexity:,.2f}",
+        f"{train}: held-out loss is {abs(found.gap):.3f} {side} it",
+        f"best: {best}, held-out loss {found.best_loss:.3f}",
+    ]
+
+
 def summarise(run: Training, end: Progress) -> Summary:
     """Work the figures out from the journal."""
-    held_out = run.journal.values(FULL_VALID_LOSS)
-    tuned = [(loss, step) for step, loss in held_out if step]
-    best = min(tuned, default=None)
-    valid = tuned[-1][0] if tuned else None
+    measured = run.journal.values(FULL_VALID_LOSS)
+    losses = {step: loss for step, loss in measured if math.isfinite(loss)}
+    base, valid = losses.pop(0, None), losses.get(end.step)
+    best_step = min(losses, key=lambda step: (losses[step], step), default=None)
+    kept = any(checkpoint.progress.step == best_step for checkpoint in whole(run.folder))
     train = _last_epoch_loss(run, end)
     return Summary(
         steps=end.step,
+        planned_steps=len(run.steps),
         epochs=end.epoch,
         tokens=end.tokens,
         train_loss=train,
-        base_loss=held_out[0][1] if held_out else None,
+        base_loss=base,
         valid_loss=valid,
-        perplexity=None if valid is None else math.exp(min(valid, 700)),
+        perplexity=None if valid is None else math.exp(min(valid, LARGEST_EXPONENT)),
         gap=None if valid is None else valid - train,
-        best_loss=None if best is None else best[0],
-        best_epoch=None if best is None else run.steps[best[1] - 1].epoch,
-        best_step=None if best is None else best[1],
-        warnings=tuple(warnings([loss for _, loss in held_out], train)),
+        best_loss=None if best_step is None else losses[best_step],
+        best_epoch=None if best_step is None else run.steps[best_step - 1].epoch,
+        best_step=best_step,
+        best_kept=kept,
+        warnings=tuple(warnings([loss for _, loss in measured], train, best_kept=kept)),
     )
 
 
-def warnings(held_out: Sequence[float], train: float) -> list[str]:
+def warnings(measured: Sequence[float], train: float, *, best_kept: bool = True) -> list[str]:
     """What a person should know about a run's course.
 
     Args:
-        held_out: Held-out loss of the base and after each epoch.
+        measured: Held-out loss of the base and after each epoch.
         train: Train loss over the last epoch.
+        best_kept: Whether the checkpoint of the best epoch is there still.
     """
-    if len(held_out) < 2:  # noqa: PLR2004  # the base and one epoch
+    broken = [str(epoch) for epoch, loss in enumerate(measured) if not math.isfinite(loss)]
+    if broken:
+        return [NOT_FINITE.format(", ".join(broken))]
+    base, tuned = measured[:1], measured[1:]
+    if not tuned:
         return []
-    base, *tuned = held_out
+    found = [WORSE_THAN_BASE] if min(tuned) >= base[0] else []
     best, last = min(tuned), tuned[-1]
-    epoch = tuned.index(best) + 1
-    found = []
-    if best >= base:
-        found.append(
-            "no epoch is better than the base on what was held out: look at the rows "
-            "(understudy show), or lower optim.lr."
-        )
     if last > best * (1 + WORSE):
+        epoch = tuned.index(best) + 1
+        use = "checkpoints=[best] uses that one" if best_kept else "keep=best keeps that one"
         found.append(
             f"overfitting: held-out loss rose from {best:.3f} after epoch {epoch} to {last:.3f}, "
-            f"while train loss fell to {train:.3f}: use checkpoints=[best], or fewer epochs."
+            f"and train loss is {train:.3f}: {use}, or train for fewer epochs."
         )
     elif len(tuned) > 1 and tuned[-2] - last < FLAT * tuned[-2]:
         found.append(

@@ -1,0 +1,147 @@
+"""Tiny random models of many architectures, made-up rows, and a run put together by hand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import transformers
+from hydra import compose, initialize_config_module
+
+from understudy import door
+from understudy.artifacts import Identity
+from understudy.chat.encoder import IGNORED
+from understudy.config import Config
+from understudy.config.model import Dtype
+from understudy.train import optimizer, plan
+from understudy.train.data import Dataset, Example
+from understudy.train.journal import Journal
+from understudy.train.precision import Precision
+from understudy.train.processes import Processes
+from understudy.train.stop import Flag
+from understudy.train.training import Training
+
+VOCABULARY = 300
+END = 2
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 256,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": END,
+}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Tiny products are faster on one thread, and their sums are made in one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def random_model(
+    kind: str = "Llama", dtype: Dtype = Dtype.fp32, attention: str = "eager", **settings: Any
+) -> Any:
+    """A random model of an architecture, the same one every time, in evaluation mode."""
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**{**SIZES, **settings})
+    model = transformers.AutoModelForCausalLM.from_config(
+        config, attn_implementation=attention, dtype=getattr(torch, dtype.value)
+    )
+    return model.eval()
+
+
+def with_lora(model: Any, *, dropout: float = 0.0, zero: bool = False) -> Any:
+    """LoRA on every linear layer of a frozen base; B is random unless `zero`, for A to matter."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(1)
+    model.requires_grad_(requires_grad=False)
+    lora = LoraConfig(
+        r=4, lora_alpha=8, lora_dropout=dropout, target_modules="all-linear",
+        task_type="CAUSAL_LM", init_lora_weights=zero,
+    )  # fmt: skip
+    return get_peft_model(model, lora, autocast_adapter_dtype=True)
+
+
+def talk(chance: random.Random, *, turns: int, longest: int, item: str = "a") -> Example:
+    """A row of several turns, each learned or only read; at least one is learned."""
+    weights = [chance.randint(0, 1) for _ in range(turns)]
+    weights[chance.randrange(turns)] = 1
+    ids, labels = [1], [IGNORED]
+    for weight in weights:
+        turn = [*(chance.randrange(3, VOCABULARY) for _ in range(chance.randint(1, longest))), END]
+        ids += turn
+        labels += turn if weight else [IGNORED] * len(turn)
+    voices = [-1 if label == IGNORED else 0 for label in labels]
+    return Example(ids=ids, labels=labels, item=item, speakers=["x"], voices=voices)
+
+
+def talks(seed: int, count: int, *, longest: int = 12) -> list[Example]:
+    """Rows with one to four turns."""
+    chance = random.Random(seed)
+    return [
+        talk(chance, turns=chance.randint(1, 4), longest=longest, item=f"item-{number}")
+        for number in range(count)
+    ]
+
+
+@cache
+def _config(overrides: tuple[str, ...]) -> Config:
+    door.register_schema()
+    with initialize_config_module("understudy.conf", version_base="1.3"):
+        return door.to_config(compose("config", overrides=["corpus=x", *overrides]))
+
+
+def config(*overrides: str) -> Config:
+    """A config as a door would compose it."""
+    return _config(("model.context=128", "model.dtype=fp32", *overrides))
+
+
+def training(
+    model: Any, rows: Sequence[Example], folder: Path, settings: Config | None = None
+) -> Training:
+    """A run that is ready for its first step."""
+    settings = settings or config()
+    folder.mkdir(parents=True, exist_ok=True)
+    data = Dataset(list(rows), [])
+    supervised = [row.supervised for row in rows]
+    steps = plan.plan(supervised, settings.optim, settings.schedule.epochs, settings.seed)
+    encoder: Any = SimpleNamespace(end_ids=lambda: [END])
+    return Training(
+        config=settings,
+        identity=Identity(stage="train", format=0, config={}, inputs={}),
+        folder=folder,
+        journal=Journal(folder, len(steps)),
+        model=model.train(),
+        optimizer=optimizer.build(model, settings),
+        precision=Precision(settings.model.dtype, "cpu"),
+        processes=Processes(),
+        encoder=encoder,
+        data=data,
+        steps=steps,
+        stop=Flag(),
+    )
+
+
+def laid_out(run: Training, **memory: Any) -> Training:
+    """The same run under other settings of `memory`."""
+    settings = replace(run.config, memory=replace(run.config.memory, **memory))
+    return replace(run, config=settings)
