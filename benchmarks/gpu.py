@@ -78,13 +78,15 @@ TINY = {
     "vocab_size": 1024,
     "hidden_size": 64,
     "intermediate_size": 128,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 512,
 }
 FULL = Size(shape=MISTRAL_7B, context=4096, lr=1e-3, words=4000, tests="gpu")
-REHEARSED = Size(shape=TINY, context=128, lr=2e-2, words=300, tests="gpu and not slow", slack=4)
+REHEARSED = Size(
+    shape=TINY, context=64, steps=12, lr=2e-2, words=300, tests="gpu and not slow", slack=4
+)
 
 
 class PartFailedError(Exception):
@@ -183,29 +185,33 @@ def environment(**more: str) -> dict[str, str]:
 class Child:
     """A process of ours: its stderr is passed on line by line, with the time of each kept."""
 
-    def __init__(self, arguments: Sequence[str], folder: Path, **more: str) -> None:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
         self.began = time.monotonic()
-        # A group of its own, so that what it starts ends with it.
-        self.process = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=folder,
-            env=environment(**more),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        self.process = process
         self.lines: list[tuple[float, str]] = []
         self.out: list[str] = []
+        readers = ((self._read_out, process.stdout), (self._read_err, process.stderr))
         self._threads = [
-            threading.Thread(target=read, args=(stream,), daemon=True)
-            for read, stream in (
-                (self._read_out, self.process.stdout),
-                (self._read_err, self.process.stderr),
-            )
+            threading.Thread(target=read, args=(stream,), daemon=True) for read, stream in readers
         ]
         for thread in self._threads:
             thread.start()
+
+    @classmethod
+    def python(cls, arguments: Sequence[str], folder: Path, **more: str) -> Child:
+        """A new interpreter in a group of its own, so that what it starts ends with it."""
+        return cls(
+            subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=folder,
+                env=environment(**more),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        )
 
     def _read_out(self, stream: IO[str]) -> None:
         self.out += [line.rstrip("\n") for line in stream]
@@ -278,7 +284,7 @@ class Child:
 
 def part_of_this_file(name: str, folder: Path, limit: float, *given: str) -> dict[str, Any]:
     """Run a function of this file in a process of its own, so that no GPU memory stays behind."""
-    child = Child([__file__, "--part", name, *given], folder)
+    child = Child.python([__file__, "--part", name, *given], folder)
     try:
         child.must_end(DONE, limit)
     finally:
@@ -354,7 +360,7 @@ def product_rate(bf16: bool) -> float:  # noqa: FBT001
 def run_tests(size: Size, folder: Path, limit: float, rehearse: bool) -> dict[str, Any]:  # noqa: FBT001
     """The tests marked `gpu`; none may fail and none may be skipped."""
     report = folder / "tests.xml"
-    child = Child(
+    child = Child.python(
         [
             "-c",
             # Each test's name and outcome goes to stderr, where it is passed on as it comes.
@@ -457,6 +463,7 @@ class Trial:
             "schedule.epochs=1",
             "schedule.warmup_steps=0",
             f"keep.resume_steps={size.save_every}",
+            "eval.speak_tokens=8",
             f"memory.budget_gib={self.budget}",
         ]
         self.before: dict[int, dict[str, Any]] = {}
@@ -479,7 +486,7 @@ class Trial:
 
     def start(self) -> Child:
         """The door, as a person types it."""
-        return Child(["-m", "train", *self.arguments], self.folder)
+        return Child.python(["-m", "train", *self.arguments], self.folder)
 
     def write(self, limit: float, *, rehearse: bool) -> dict[str, Any]:
         """Make model and rows, if there is room for them.

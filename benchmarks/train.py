@@ -17,53 +17,32 @@ import json
 import os
 import platform
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from training import meter, rows
-from training.party import Party, Setting, alone, in_child
+from training import rows
+from training.comparison import (
+    GROUPED,
+    OURS,
+    TRAINER,
+    TRL,
+    TRL_BEST,
+    TRL_GROUPED,
+    Case,
+    compare,
+)
+from training.party import Setting, in_child
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-UNIT = "real tokens/s"
 EMBEDDED = "package:smollm2_135m"
 LORA = ("adapter=lora", "adapter.r=16", "adapter.alpha=32", "optim=adamw", "optim.lr=1e-3")
-BOUND = 0.02
-"""Most by which the losses of two parties may lie apart, in nats: bf16 rounds differently in every
-kernel, and Adam carries it on."""
-GROUPED_BOUND = 0.2
-"""The same where a party's steps see the rows in an order of its own; only the end is compared."""
-
-OURS = Party(name="ours", kind="ours")
-TRL = Party(name="trl SFTTrainer, its defaults", kind="trl", batch=8, checkpointing=True)
-TRL_BEST = Party(name="trl SFTTrainer, batch 1, nothing recomputed", kind="trl")
-TRL_GROUPED = Party(
-    name="trl SFTTrainer, batch 4 of like length, nothing recomputed",
-    kind="trl",
-    batch=4,
-    grouped=True,
-)
-TRAINER = Party(name="transformers Trainer, batch 1", kind="trainer")
-GROUPED = Party(
-    name="transformers Trainer, batch 4 of like length", kind="trainer", batch=4, grouped=True
-)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Case:
-    """What is trained, and by whom beside us."""
-
-    name: str
-    setting: Setting
-    peers: tuple[Party, ...]
-    conditions: str
 
 
 def main() -> None:
@@ -83,11 +62,13 @@ def main() -> None:
         elif given.growth:
             from training import growth
 
-            name, result = "train-growth", growth.measure(ours, Path(folder))
+            overrides = (*model_of(given.base), *LORA)
+            name, result = "train-growth", growth.measure(overrides, ours, Path(folder))
         elif given.profile:
             from training import step_profile
 
-            name, result = "train-profile", step_profile.measure(ours)
+            overrides = (*model_of(given.base), *LORA)
+            name, result = "train-profile", step_profile.measure(overrides, ours)
         else:
             repeat = 1 if given.quick else given.repeat
             cases = cpu_cases(given.cases, given.base, Path(folder), quick=given.quick)
@@ -124,7 +105,7 @@ def cpu_cases(names: Sequence[str], base: str, folder: Path, *, quick: bool) -> 
     from understudy.models.tokenizer import load_encoder
 
     encoder = load_encoder(ModelConfig(name="smollm2_135m", base=base, dialect="smollm2"))
-    model = ("model=smollm2_135m", f"model.base={base}")
+    model = model_of(base)
     epochs = {"epochs": 1} if quick else {"epochs": 2, "warm_epochs": 1}
     first = "the only epoch" if quick else "the second of two epochs"
     cases = []
@@ -164,114 +145,16 @@ def cpu_cases(names: Sequence[str], base: str, folder: Path, *, quick: bool) -> 
     return cases
 
 
+def model_of(base: str) -> tuple[str, str]:
+    """The model, as overrides of our config."""
+    return ("model=smollm2_135m", f"model.base={base}")
+
+
 def told(examples: Sequence[Any]) -> str:
     """Rows in words."""
     tokens = sum(len(example.ids) for example in examples)
     labels = sum(example.supervised for example in examples)
     return f"{len(examples)} rows, {tokens:,} tokens, {labels:,} of them learned"
-
-
-def compare(case: Case, ours: Party, repeat: int) -> dict[str, Any]:
-    """All parties, `repeat` times in turn."""
-    pairs: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
-    for number in range(repeat):
-        peers = case.peers if number % 2 == 0 else case.peers[::-1]
-        for first in range(0, len(peers), 2):
-            couple = peers[first : first + 2]
-            found = [spoken(case, couple[0]), spoken(case, ours)]
-            found += [spoken(case, peer) for peer in couple[1:]]
-            for peer, figures in zip(couple, (found[0], *found[2:]), strict=True):
-                pairs.setdefault(peer.name, []).append((found[1], figures))
-    return summary(case, ours, pairs)
-
-
-def spoken(case: Case, party: Party) -> dict[str, Any]:
-    """One run, and a line about it for who waits."""
-    figures = alone(case.setting, party)
-    short = figures.get("failed") or (
-        f"{figures['tokens_per_second']:.0f} {UNIT}, peak {figures['peak_bytes'] / 2**20:,.0f} MiB"
-    )
-    print(f"train: {case.name}: {party.name}: {short}", file=sys.stderr, flush=True)
-    return figures
-
-
-def summary(
-    case: Case, ours: Party, pairs: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]
-) -> dict[str, Any]:
-    """One case of the result; `ratio` is ours over the fastest peer."""
-    mine = [pair[0] for found in pairs.values() for pair in found if "failed" not in pair[0]]
-    if not mine:
-        failed = next(iter(pairs.values()))[0][0]
-        return {"name": case.name, "agree": False, "ratio": 0.0, **failed}
-    grouped = {peer.name for peer in case.peers if peer.grouped}
-    parties = [figures_of(ours.name, mine, None)]
-    for name, found in pairs.items():
-        whole = [pair for pair in found if not any("failed" in one for one in pair)]
-        if not whole:
-            parties.append({"name": name, **found[0][1]})
-            continue
-        one = figures_of(name, [pair[1] for pair in whole], [pair[0] for pair in whole])
-        one |= agreement(mine[0], whole[0][1], alone=name in grouped)
-        parties.append(one)
-    peers = [one for one in parties[1:] if "failed" not in one]
-    best = min(peers, key=lambda one: one["ratio"], default=None)
-    made = {
-        "name": case.name,
-        "unit": UNIT,
-        "ours": parties[0]["tokens_per_second"],
-        "peer": best and best["tokens_per_second"],
-        "peer_name": best and best["name"],
-        "ratio": best and best["ratio"],
-        "conditions": f"{case.conditions}, median of {len(next(iter(pairs.values())))}, "
-        f"alternating, each in a fresh process, loading left out; {'; '.join(LORA)}, "
-        f"adapter in fp32, the rest in bf16{''.join(f', ours {o}' for o in ours.options)}",
-        "over_trl_defaults": next((p["ratio"] for p in peers if p["name"] == TRL.name), None),
-        "memory_over_best": best and round(parties[0]["peak_bytes"] / best["peak_bytes"], 3),
-        "agree": bool(peers) and all(one["agree"] for one in peers),
-        "bounds": {"losses": BOUND, "grouped": GROUPED_BOUND},
-        "operations": meter.FORMULA,
-        "parties": parties,
-        "load": os.getloadavg()[0],
-    }
-    print(json.dumps(made), file=sys.stderr)
-    return made
-
-
-def figures_of(
-    name: str, found: list[dict[str, Any]], ours: list[dict[str, Any]] | None
-) -> dict[str, Any]:
-    """Medians over a party's runs; `ratio` pairs each with the run of ours beside it."""
-    keys = ("tokens_per_second", "seconds", "first_step_seconds", "product_rate", "product_use")
-    made = {"name": name}
-    made |= {key: tidy(statistics.median(one[key] for one in found)) for key in keys}
-    made |= {key: max(one[key] for one in found) for key in ("peak_bytes", "held_bytes")}
-    made |= {"losses": found[0]["losses"], "loss_after": found[0]["loss_after"]}
-    if ours is not None:
-        ratios = [
-            mine["tokens_per_second"] / theirs["tokens_per_second"]
-            for mine, theirs in zip(ours, found, strict=True)
-        ]
-        made |= {
-            "ratio": round(statistics.median(ratios), 3),
-            "ratios": [round(r, 3) for r in ratios],
-        }
-    return made
-
-
-def agreement(mine: dict[str, Any], theirs: dict[str, Any], *, alone: bool) -> dict[str, Any]:
-    """How far two parties' losses lie apart at most: at every step, and in the end."""
-    after = [mine["loss_after"], theirs["loss_after"]]
-    apart = [] if None in after else [abs(after[0] - after[1])]
-    if not alone:
-        assert len(mine["losses"]) == len(theirs["losses"]), (mine["losses"], theirs["losses"])
-        apart += [abs(a - b) for a, b in zip(mine["losses"], theirs["losses"], strict=True)]
-    widest = max(apart, default=0.0)
-    return {"apart": round(widest, 4), "agree": widest <= (GROUPED_BOUND if alone else BOUND)}
-
-
-def tidy(number: float) -> float:
-    """Four figures that mean something."""
-    return float(f"{number:.4g}")
 
 
 def worst(cases: list[dict[str, Any]]) -> dict[str, Any]:

@@ -24,15 +24,18 @@ What is recomputed is not counted: it is no use to anybody."""
 
 @dataclass(slots=True)
 class Marks:
-    """When each step ended, and its loss."""
+    """When each step ended, and the losses."""
 
     times: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    """CPU seconds of the process: what is left to compare where others use the machine too."""
     losses: list[float] = field(default_factory=list)
 
     def mark(self) -> None:
         """Note the time; called before the first step and after every one."""
         wait()
         self.times.append(time.perf_counter())
+        self.cpu.append(time.process_time())
 
 
 def on_gpu() -> bool:

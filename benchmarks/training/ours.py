@@ -43,7 +43,11 @@ def model_of(config: Config) -> Any:  # noqa: ANN401  # transformers has no type
 
 
 def begin(
-    config: Config, model: Any, examples: Sequence[Example], _setting: Setting, _party: Party
+    config: Config,
+    model: Any,  # noqa: ANN401
+    examples: Sequence[Example],
+    _setting: Setting,
+    _party: Party,
 ) -> Callable[[Marks], None]:
     """All but the training itself."""
     from understudy.train import step
@@ -79,8 +83,8 @@ def training(config: Config, model: Any, examples: Sequence[Example]) -> Any:  #
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
     model.train()
-    assert config.optim.rows_per_step is not None
-    steps = in_order(len(examples), config.optim.rows_per_step, config.schedule.epochs)
+    rows_per_step = config.optim.rows_per_step or len(examples)
+    steps = in_order(len(examples), rows_per_step, config.schedule.epochs)
     folder = Path(tempfile.gettempdir())
     return Training(
         config=config,

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from training import meter, rows
-
 from understudy.train.data import Example
 
 BENCHMARK = Path(__file__).parent.parent / "train.py"
@@ -55,9 +54,14 @@ class Party:
 
 def alone(setting: Setting, party: Party, limit: float | None = None) -> dict[str, Any]:
     """Train in a fresh process; its figures, or `failed` and why."""
+    return elsewhere({"setting": asdict(setting), "party": asdict(party)}, limit)
+
+
+def elsewhere(work: dict[str, Any], limit: float | None = None) -> dict[str, Any]:
+    """Do a piece of work in a fresh process; its figures, or `failed` and why."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "figures.json"
-        given = json.dumps({"setting": asdict(setting), "party": asdict(party), "out": str(out)})
+        given = json.dumps({**work, "out": str(out)})
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         try:
             done = subprocess.run(
@@ -79,11 +83,30 @@ def alone(setting: Setting, party: Party, limit: float | None = None) -> dict[st
 
 def in_child(given: str) -> None:
     """What the fresh process does."""
-    spec = json.loads(given)
-    party = Party(**{**spec["party"], "options": tuple(spec["party"]["options"])})
-    setting = Setting(**{**spec["setting"], "overrides": tuple(spec["setting"]["overrides"])})
-    found = run(setting, party)
-    Path(spec["out"]).write_text(json.dumps(found), encoding="utf-8")
+    work = json.loads(given)
+    out = Path(work.pop("out"))
+    out.write_text(json.dumps(_done(work)), encoding="utf-8")
+
+
+def _done(work: dict[str, Any]) -> dict[str, Any]:
+    if "growth" in work:
+        from training import growth
+
+        return growth.data_path(Path(work["growth"]))
+    if "quantise" in work:
+        from training import gpu
+
+        return gpu.quantise(*map(Path, work["quantise"]))
+    if "longest" in work:
+        from training import gpu
+
+        name, base, options = work["longest"]
+        shape = next(shape for shape in (gpu.MISTRAL, gpu.LLAMA) if shape.name == name)
+        most = shape.sizes["max_position_embeddings"]
+        return gpu.try_lengths(shape, Path(base), tuple(options), most)
+    party, setting = work["party"], work["setting"]
+    party["options"], setting["overrides"] = tuple(party["options"]), tuple(setting["overrides"])
+    return run(Setting(**setting), Party(**party))
 
 
 def run(setting: Setting, party: Party) -> dict[str, Any]:
@@ -109,7 +132,8 @@ def run(setting: Setting, party: Party) -> dict[str, Any]:
     train(marks)
     peak = meter.peak()
     steps = len(examples) // setting.rows_per_step
-    seconds = marks.times[-1] - marks.times[steps * setting.warm_epochs]
+    first = steps * setting.warm_epochs
+    seconds = marks.times[-1] - marks.times[first]
     timed = setting.epochs - setting.warm_epochs
     tokens = timed * sum(len(example.ids) for example in examples)
     rate = (rate + meter.product_rate()) / 2
@@ -117,6 +141,7 @@ def run(setting: Setting, party: Party) -> dict[str, Any]:
         "tokens_per_second": tokens / seconds,
         "tokens": tokens,
         "seconds": seconds,
+        "cpu_seconds": marks.cpu[-1] - marks.cpu[first],
         "first_step_seconds": marks.times[1] - marks.times[0],
         "peak_bytes": peak,
         "held_bytes": held,

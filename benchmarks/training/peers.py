@@ -21,7 +21,11 @@ LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 
 def begin(
-    config: Config, model: Any, examples: Sequence[Example], setting: Setting, party: Party
+    config: Config,
+    model: Any,  # noqa: ANN401  # transformers has no types
+    examples: Sequence[Example],
+    setting: Setting,
+    party: Party,
 ) -> Callable[[Marks], None]:
     """All but the training itself."""
     from datasets import Dataset, disable_progress_bars
@@ -88,7 +92,8 @@ def _arguments(config: Config, setting: Setting, party: Party) -> dict[str, Any]
     import torch
 
     batch = min(party.batch, setting.rows_per_step)
-    assert setting.rows_per_step % batch == 0, party
+    if setting.rows_per_step % batch:
+        raise ValueError(f"{party.name}: {setting.rows_per_step} rows a step are no whole batches.")
     optim = config.optim
     return {
         "per_device_train_batch_size": batch,

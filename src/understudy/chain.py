@@ -30,11 +30,20 @@ def prepared(config: Config) -> Made:
     """The prepared set of this config; made by a child process where it is missing.
 
     Raises:
-        UserError: it cannot be made; the child said why.
+        UserError: it cannot be made; the child said why. Or it was changed after it was made.
     """
     from understudy.prepare.stage import locate
 
     identity, folder = locate(config)
+    manifest = artifacts.read_manifest(folder / "manifest.json")
+    fault = manifest and artifacts.damage(folder / "manifest.json", manifest)
+    if fault and not config.fresh:
+        raise UserError(
+            f"the prepared set was changed after it was made ({fault}), and nothing is overwritten "
+            "unasked. Put the file back; to have the set made again, run python -m prepare with "
+            "the same arguments and fresh=true; to learn from rows of your own, give them with "
+            "task=messages task.rows=<file>."
+        )
     if not artifacts.is_done(folder / "manifest.json", identity):
         say("the prepared set is missing: running python -m prepare with the same arguments")
         command = [sys.executable, "-m", "prepare", *sys.argv[1:]]

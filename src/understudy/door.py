@@ -47,7 +47,8 @@ class Visit:
         self.codes: list[Exit] = []
         self.__module__ = stage  # by which Hydra names the program
 
-    def __call__(self, node: Any) -> None:  # noqa: ANN401  # a DictConfig, which ends here
+    def __call__(self, node: Any) -> None:  # noqa: ANN401  # a DictConfig
+        """Run the stage; the config is plain dataclasses from here on."""
         self._keep(lambda: self.run(to_config(node)))
 
     def sweep(self, jobs: Sequence[Job]) -> None:

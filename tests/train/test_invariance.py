@@ -77,9 +77,7 @@ def compare(run: Training, windows: int) -> None:
         for place, (micro_batch, packing) in enumerate(LAYOUTS):
             again = bool((seed + place) % 2)
             _checkpoint(run.model, again=again)
-            found = measured(
-                by_hand.laid_out(run, micro_batch=micro_batch, packing=packing), rows
-            )
+            found = measured(by_hand.laid_out(run, micro_batch=micro_batch, packing=packing), rows)
             assert found == pytest.approx(expected, rel=1e-5), (seed, micro_batch, packing, again)
 
 

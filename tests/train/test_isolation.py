@@ -106,9 +106,7 @@ def test_positions_that_run_on_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     model = by_hand.random_model("GPT2", n_embd=32, n_layer=2, n_head=4)
     table = model.transformer.wpe
     plain = table.forward
-    monkeypatch.setattr(
-        table, "forward", lambda at: plain(torch.arange(at.shape[1]).expand_as(at))
-    )
+    monkeypatch.setattr(table, "forward", lambda at: plain(torch.arange(at.shape[1]).expand_as(at)))
     found = isolation.measure(model, Precision(Dtype.fp32, "cpu"))
     assert found.neighbours == 0
     assert not found.holds

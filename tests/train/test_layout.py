@@ -76,17 +76,16 @@ def test_short_rows_fill_their_lines(lengths: list[int]) -> None:
     assert at_least <= len(lines) < 6 / 5 * sum(lengths) / CAPACITY + 1
 
 
-@given(LENGTHS, st.integers(1, 5), st.booleans())
+@given(LENGTHS, st.builds(MemoryConfig, micro_batch=st.integers(1, 5), packing=st.booleans()))
 def test_a_steps_passes_hold_each_row_once_and_the_same_way_each_time(
-    lengths: list[int], micro_batch: int, packing: bool
+    lengths: list[int], memory: MemoryConfig
 ) -> None:
     rows = [row(length) for length in lengths]
-    memory = MemoryConfig(micro_batch=micro_batch, packing=packing)
     passes = lay_out(rows, memory, CAPACITY)
     placed = [id(one) for lines in passes for line in lines for one in line]
     assert Counter(placed) == Counter(map(id, rows))
-    assert all(1 <= len(lines) <= micro_batch for lines in passes)
-    assert packing or all(len(line) == 1 for lines in passes for line in lines)
+    assert all(1 <= len(lines) <= memory.micro_batch for lines in passes)
+    assert memory.packing or all(len(line) == 1 for lines in passes for line in lines)
     again = lay_out(rows, memory, CAPACITY)
     assert placed == [id(one) for lines in again for line in lines for one in line]
 

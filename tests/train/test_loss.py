@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import by_hand
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from understudy.chat.encoder import IGNORED, Encoder
 from understudy.config.model import Dtype
+from understudy.console import RunFailedError, UserError
 from understudy.records.rows import Message
+from understudy.train import loss
 from understudy.train.batch import collate
 from understudy.train.data import Example
 from understudy.train.evaluate import Evaluation, evaluate
-from understudy.train.loss import token_losses
+from understudy.train.loss import check_head, check_head_of, token_losses
 from understudy.train.precision import Precision
 
 
@@ -25,6 +27,12 @@ def model(tiny_model: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with by_hand.one_thread():
+        yield
 
 
 def example(encoder: Encoder, texts: list[str], weights: list[int], item: str = "a") -> Example:
@@ -93,27 +101,72 @@ def test_scores_by_item_add_up(model: Any, examples: list[Example]) -> None:
     assert sum(part.loss for part in scores.parts.values()) == pytest.approx(scores.total.loss)
 
 
-@given(st.data())
-@settings(max_examples=20, deadline=None)
-def test_micro_batches_change_neither_loss_nor_gradient(
-    model: Any, encoder: Encoder, data: st.DataObject
+SMALL_MAMBA = {
+    "mamba_d_ssm": 64,
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_d_state": 16,
+    "mamba_chunk_size": 8,
+}
+HEADS: list[tuple[str, dict[str, Any]]] = [
+    ("Llama", {}),
+    ("Mistral", {"sliding_window": 8}),
+    ("Qwen2", {}),
+    # So small a cap that the bend shows on logits of a random model.
+    ("Gemma2", {"final_logit_softcapping": 0.05}),
+    ("Granite", {"logits_scaling": 7.0, "embedding_multiplier": 3.0}),
+    ("GraniteMoe", {"logits_scaling": 7.0}),
+    ("Cohere", {"logit_scale": 0.0625}),
+    ("FalconH1", {"lm_head_multiplier": 3.0, **SMALL_MAMBA}),
+    ("HyperCLOVAX", {"logits_scaling": 3.0}),
+    ("GPT2", {"n_embd": 32, "n_layer": 2, "n_head": 4}),
+]
+ROW = list(range(3, 40))
+
+
+@pytest.mark.parametrize("dtype", list(Dtype))
+@pytest.mark.parametrize(("architecture", "settings"), HEADS)
+def test_logits_are_the_models_own(
+    architecture: str, settings: dict[str, Any], dtype: Dtype
 ) -> None:
-    word = st.sampled_from(["tea", "bench", "bees", "a long and winding answer", "no"])
-    rows = data.draw(st.lists(st.lists(word, min_size=2, max_size=4), min_size=4, max_size=4))
-    weights = [data.draw(st.lists(st.integers(0, 1), min_size=4, max_size=4)) for _ in rows]
-    examples = [example(encoder, r, [1, *w[1:]]) for r, w in zip(rows, weights, strict=True)]
-    count = sum(one.supervised for one in examples)
-    results = []
-    for size in (1, 2, 4):
-        model.zero_grad()
-        total = 0.0
-        for start in range(0, 4, size):
-            lines = [[one] for one in examples[start : start + size]]
-            losses = token_losses(model, collate(lines, 2, "cpu")).losses_n
-            (losses.sum() / count).backward()
-            total += float(losses.detach().sum())
-        norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
-        results.append((total / count, float(norm)))
-    for loss, norm in results[1:]:
-        assert loss == pytest.approx(results[0][0], rel=1e-5)
-        assert norm == pytest.approx(results[0][1], rel=1e-5)
+    net = by_hand.random_model(architecture, dtype, **settings)
+    check_head_of(net, Precision(dtype, "cpu"), ROW)
+
+
+@pytest.mark.parametrize(("architecture", "settings"), HEADS[3:9])
+def test_a_way_to_make_logits_that_is_not_known_is_refused(
+    architecture: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bf16 too, whose steps are the coarsest."""
+    net = by_hand.random_model(architecture, Dtype.bf16, **settings)
+
+    def bare(model: Any, hidden_nh: torch.Tensor) -> Any:
+        return model.get_output_embeddings()(hidden_nh)
+
+    monkeypatch.setattr(loss, "head", bare)
+    with pytest.raises(UserError) as caught:
+        check_head_of(net, Precision(Dtype.bf16, "cpu"), ROW)
+    assert f"{type(net).__name__} cannot be trained yet" in str(caught.value)
+
+
+def test_an_architecture_that_wants_more_than_embeddings_is_refused() -> None:
+    net = by_hand.random_model("Gemma4Text", Dtype.bf16)
+    with pytest.raises(UserError, match="Gemma4ForCausalLM cannot be trained yet: It seems like"):
+        check_head_of(net, Precision(Dtype.bf16, "cpu"), ROW)
+
+
+def test_logits_that_are_not_finite_are_no_fault_of_the_architecture() -> None:
+    net = by_hand.random_model()
+    net.lm_head.weight.data[7, 0] = float("inf")
+    with pytest.raises(RunFailedError, match="LlamaForCausalLM are not finite"):
+        check_head_of(net, Precision(Dtype.fp32, "cpu"), ROW)
+
+
+def test_a_runs_head_is_checked_under_its_adapter_and_leaves_nothing(tmp_path: Path) -> None:
+    net = by_hand.with_lora(by_hand.random_model("Granite", logits_scaling=7.0), dropout=0.5)
+    run = by_hand.training(net, by_hand.talks(0, 4), tmp_path)
+    before = torch.get_rng_state()
+    check_head(run)
+    assert net.training
+    assert torch.equal(torch.get_rng_state(), before)
+    assert loss.kind(net) == "GraniteForCausalLM"

@@ -48,7 +48,7 @@ def logits(model: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("method", sorted(LORAS))
 def test_a_lora_of_any_kind_learns_and_plain_peft_says_the_same(
-    door: Door, arguments: list[str], tmp_path: Path, method: str
+    door: Door, arguments: list[str], method: str
 ) -> None:
     from peft import PeftModel
 
@@ -98,9 +98,7 @@ def test_unfrozen_weights_are_learned_and_saved_as_a_delta_of_the_base(
     assert not torch.equal(logits(base), before)
 
 
-def test_more_blocks_than_there_are_is_refused_before_anything_is_made(
-    door: Door, arguments: list[str], tmp_path: Path
-) -> None:
+def test_more_blocks_than_there_are_are_refused(door: Door, arguments: list[str]) -> None:
     done = door("train", *arguments, "adapter=unfreeze", "adapter.blocks=40")
     assert done.returncode == 2
     assert "adapter.blocks=40: this model has 2 blocks" in done.stderr
@@ -126,12 +124,12 @@ def test_what_does_not_go_together_is_answered_in_words(
 
 
 @pytest.mark.slow
-def test_the_real_small_model_learns_in_four_bits(door: Door, arguments: list[str]) -> None:
+def test_the_real_small_model_learns_in_four_bits(door: Door, corpus: Callable[..., Path]) -> None:
+    corpus(items=2)
     done = door(
         "train",
         "corpus=show",
-        "split.valid_items=1",
-        "split.valid_share=null",
+        "split=count",
         "model=smollm2_135m",
         "model.context=128",
         "adapter=qlora",

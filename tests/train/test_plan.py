@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 
 from understudy.config.optim import OptimConfig
 from understudy.config.schedule import ScheduleConfig, ScheduleShape
-from understudy.train.plan import plan, warmup_steps
+from understudy.console import UserError
+from understudy.train.plan import agree, plan, warmup_steps, write_down
 from understudy.train.schedule import factor
 
 
@@ -27,6 +30,76 @@ def test_every_row_once_in_each_epoch(rows: int, size: int, epochs: int, seed: i
         assert seen == Counter(range(rows))
     assert sum(step.ends_epoch for step in steps) == epochs
     assert steps == plan([1] * rows, optim, epochs, seed)
+
+
+@given(
+    supervised=st.lists(st.integers(1, 50), min_size=1, max_size=60),
+    wanted=st.integers(1, 200),
+    epochs=st.integers(1, 3),
+    seed=st.integers(0),
+)
+def test_by_tokens_each_step_has_enough_but_no_row_too_many(
+    supervised: list[int], wanted: int, epochs: int, seed: int
+) -> None:
+    optim = OptimConfig(rows_per_step=None, tokens_per_step=wanted)
+    steps = plan(supervised, optim, epochs, seed)
+    for epoch in range(1, epochs + 1):
+        mine = [step for step in steps if step.epoch == epoch]
+        seen = Counter(row for step in mine for row in step.rows)
+        assert seen == Counter(range(len(supervised)))
+        for step in mine:
+            counts = [supervised[row] for row in step.rows]
+            # The last row alone brings it over, so that steps are of like size.
+            assert sum(counts[:-1]) < wanted
+            assert sum(counts) >= wanted or step.ends_epoch
+    assert [step.ends_epoch for step in steps].count(True) == epochs
+    assert steps[-1].epochs_done == epochs
+
+
+@given(rows=st.integers(1, 30), size=st.integers(1, 9), seed=st.integers(0))
+def test_rows_of_one_token_make_the_same_steps_by_tokens_as_by_rows(
+    rows: int, size: int, seed: int
+) -> None:
+    by_rows = plan([1] * rows, OptimConfig(rows_per_step=size), 2, seed)
+    by_tokens = OptimConfig(rows_per_step=None, tokens_per_step=size)
+    assert plan([1] * rows, by_tokens, 2, seed) == by_rows
+
+
+def test_a_plan_written_down_agrees_with_itself_alone(tmp_path: Path) -> None:
+    steps = plan([1] * 6, OptimConfig(rows_per_step=4), 2, seed=42)
+    write_down(tmp_path, steps)
+    lines = [json.loads(line) for line in (tmp_path / "plan.jsonl").read_text().splitlines()]
+    assert lines[0] == {"step": 1, "epoch": 1, "rows": list(steps[0].rows)}
+    assert len(lines) == len(steps) == 4
+    agree(tmp_path, steps)
+    for other in (
+        plan([1] * 6, OptimConfig(rows_per_step=4), 2, seed=43),
+        plan([1] * 6, OptimConfig(rows_per_step=3), 2, seed=42),
+        plan([1] * 7, OptimConfig(rows_per_step=4), 2, seed=42),
+        steps[:-1],
+    ):
+        with pytest.raises(UserError, match=r"plan.jsonl is not the plan .* fresh=true"):
+            agree(tmp_path, other)
+
+
+@pytest.mark.parametrize("harm", ["swap", "cut", "tear", "gone"])
+def test_a_plan_that_somebody_changed_is_refused(tmp_path: Path, harm: str) -> None:
+    steps = plan([1] * 6, OptimConfig(rows_per_step=4), 2, seed=42)
+    write_down(tmp_path, steps)
+    path = tmp_path / "plan.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    changed = {
+        "swap": [lines[0].replace("0, 5", "5, 0"), *lines[1:]],
+        "cut": lines[:-1],
+        "tear": [*lines[:-1], lines[-1][:9]],
+    }
+    if harm == "gone":
+        path.unlink()
+    else:
+        assert changed[harm] != lines
+        path.write_text("".join(changed[harm]))
+    with pytest.raises(UserError, match="would see other rows"):
+        agree(tmp_path, steps)
 
 
 def test_the_order_is_the_same_on_every_machine() -> None:

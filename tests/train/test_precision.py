@@ -19,7 +19,8 @@ from understudy.console import RunFailedError
 from understudy.records.checkpoints import Checkpoint, Progress
 from understudy.train import checkpoint, loss
 from understudy.train.batch import collate
-from understudy.train.precision import LEAST_SCALE, Precision
+from understudy.train.loop import _note
+from understudy.train.precision import LEAST_SCALE
 from understudy.train.step import Taken, take
 from understudy.train.training import Training
 
@@ -78,12 +79,17 @@ def test_fp16_trains_on_a_cpu_and_says_its_scale(door: Door, arguments: list[str
     assert all(step["loss_scale"] >= LEAST_SCALE for step in steps)
 
 
-@pytest.mark.parametrize("dtype", [Dtype.fp32, Dtype.bf16])
-def test_nothing_else_has_a_scale(dtype: Dtype) -> None:
-    precision = Precision(dtype, "cpu")
-    assert precision.scale is None
-    assert precision.state() == {}
-    assert precision.exhausted
+@pytest.mark.parametrize("dtype", list(Dtype))
+def test_fp16_alone_writes_a_scale_down(dtype: Dtype, tmp_path: Path) -> None:
+    model = by_hand.with_lora(by_hand.random_model(dtype=dtype))
+    config = settings(f"model.dtype={dtype.name}")
+    run = by_hand.training(model, by_hand.talks(5, ROWS), tmp_path, config)
+    at = Progress(step=1, epoch=1, ends_epoch=True, tokens=1)
+    _note(run, at, take(run, run.steps[0]), 1.0)
+    (line,) = run.journal.metrics
+    assert line.get("loss_scale") == (2.0**16 if dtype is Dtype.fp16 else None)
+    assert ("loss_scale" in line) == (dtype is Dtype.fp16)
+    assert bool(run.precision.state()) == (dtype is Dtype.fp16)
 
 
 # --- overflow ---
@@ -188,7 +194,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_once(tmp_path: Path, dtype: 
 
 
 def test_a_resumed_fp16_run_is_bitwise_the_one_that_was_never_stopped(tmp_path: Path) -> None:
-    """Scale and count of good steps too: the scale doubles at steps that a lost count would move."""
+    """Scale and count of good steps too: with the count lost, the scale would double later."""
     epochs = "schedule.epochs=4"
     calm = fresh(tmp_path / "calm", epochs, dropout=0.2)
     scaled(calm, 1024.0, interval=3)

@@ -233,8 +233,8 @@ def test_a_long_plan_is_looked_through_quickly(packing: bool) -> None:  # noqa: 
 def test_what_does_not_fit_is_told_with_what_to_lower(
     ready: Ready,
     overrides: Sequence[str],
-    training: bool,
-    ways: list[str],  # noqa: FBT001
+    training: bool,  # noqa: FBT001
+    ways: list[str],
 ) -> None:
     """A stand-in for a card that is too small: the model says what torch says there."""
     import torch

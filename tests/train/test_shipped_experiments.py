@@ -13,6 +13,7 @@ import shutil
 import signal
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -168,9 +169,7 @@ def test_the_comments_figures_are_the_shipped_ones(llama2: Experiment) -> None:
     said = samples.read(llama2.folder("generate") / "samples.jsonl")
     checkpoints = {"base", "epoch1", "epoch2", "epoch3"}
     decoders = {"greedy", "beam", "beam_sample"}
-    assert {(o.checkpoint, o.decoder) for o in said} == {
-        (c, d) for c in checkpoints for d in decoders
-    }
+    assert {(one.checkpoint, one.decoder) for one in said} == set(product(checkpoints, decoders))
     rows = (llama2.folder("prepare") / "train.jsonl").read_text()
     assert "I never knew" in rows
     assert "More about" not in rows, "one comment a video, the best liked one"

@@ -34,10 +34,15 @@ def show(path: Path, console: Console) -> None:
     """Print status, summary, held-out scores by epoch, last metrics, speed and checkpoints."""
     _print_status(path, console)
     metrics = jsonl.read_whole(path / "metrics.jsonl")
-    _print_valid([line for line in metrics if VALID_LOSS in line], console)
+    summary = path / "summary.json"
+    lines = [line for line in metrics if VALID_LOSS in line]
+    if lines:
+        _print_valid(lines, console)
+    else:
+        console.print(text(f"held out: nothing measured{'' if summary.is_file() else ' yet'}"))
     _print_facts("last metrics", _last(metrics), console)
     _print_facts("last timing", _last(jsonl.read_whole(path / "timing.jsonl")), console)
-    _print_summary(path / "summary.json", console)
+    _print_summary(summary, console)
     _print_checkpoints(path / "checkpoints", console)
 
 
@@ -57,9 +62,6 @@ def _print_status(path: Path, console: Console) -> None:
 
 def _print_valid(lines: list[dict[str, Any]], console: Console) -> None:
     """Held-out loss and accuracy; the line of step 0 is the base model's."""
-    if not lines:
-        console.print(text("held out: nothing measured"))
-        return
     base = next((float(line[VALID_LOSS]) for line in lines if line.get("step") == 0), None)
     shown = table("held out", "#step", "#loss", "#against base", "#token accuracy")
     for line in lines:

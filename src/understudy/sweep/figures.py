@@ -47,7 +47,7 @@ class Figures:
 
     @property
     def perplexity(self) -> float | None:
-        """exp of the last full_valid_loss."""
+        """Of the last full_valid_loss: its exponential."""
         return None if self.final is None else math.exp(min(self.final, LARGEST_EXPONENT))
 
 

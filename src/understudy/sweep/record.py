@@ -107,7 +107,7 @@ class Record:
 
     def table(self) -> Table:
         """The sweep as it stands."""
-        what = " × ".join(axis.name for axis in self.axes)
+        what = " and ".join(axis.name for axis in self.axes)
         name = self.folder.name.rpartition("-")[0]
         return Table(
             folder=self.folder,

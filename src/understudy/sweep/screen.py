@@ -65,7 +65,9 @@ class Screen:
         """Show how the running jobs stand."""
         if self.live is not None:
             lines = [self._sweep(running), *(self._job(process) for process in running)]
-            self.live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
+            self.live.update(
+                Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True
+            )
         elif time.monotonic() - self.shown >= PLAIN_SECONDS:
             self.shown = time.monotonic()
             self.say("  ".join([self._sweep(running), *(self._job(each) for each in running)]))

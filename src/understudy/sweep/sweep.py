@@ -48,8 +48,7 @@ def run(stage: str, jobs: Sequence[Job]) -> Outcome:
         with listening() as stop:
             sweep = Sweep(record, devices(stage), lock, stop)
             sweep.run()
-        outcome = _ended(record, stop)
-    return outcome
+        return _ended(record, stop)
 
 
 @contextmanager

@@ -96,7 +96,8 @@ def _train(table: Table) -> str:
             _said(None if peak is None else peak / 2**30, 2),
             _link(table.output(entry)),
         ]
-        rows.append([f"**{cell}**" if marked and cell and "](" not in cell else cell for cell in row])
+        *cells, link = row
+        rows.append([*(f"**{cell}**" if marked and cell else cell for cell in cells), link])
     return _grid(head, rows, words=len(table.axes) + 2)
 
 

@@ -32,6 +32,7 @@ def fit(run: Training, start: Progress | None) -> Progress:
     """
     at = start or BEGINNING
     run.stop.defer()
+    run.journal.doing(Doing.training, at)
     saves = _Saves(run.config.keep, at.step)
     try:
         with progress("train", len(run.steps), "steps", done=at.step) as bar:

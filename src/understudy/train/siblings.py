@@ -15,7 +15,7 @@ from understudy.records.checkpoints import Checkpoint, whole
 HASH = re.compile(r"[0-9a-f]{8}")
 SHOWN = 4
 """Differences that are named."""
-SAID_BY_MODEL = ("tokenizer", "context")
+SAID_BY_MODEL = "context"
 """What a prepared set's identity repeats of the model's."""
 
 
@@ -87,7 +87,7 @@ def _settings(theirs: Identity, ours: Identity) -> list[str]:
     return [
         f"{key}={_said(before.get(key))} (here {_said(now.get(key))})"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key not in SAID_BY_MODEL
+        if before.get(key) != now.get(key) and key != SAID_BY_MODEL
     ]
 
 

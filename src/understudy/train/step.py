@@ -57,7 +57,7 @@ def take(run: Training, step: Step) -> Taken:
         _halve(run, step)
         rng.restore(before)
     if not (math.isfinite(sums.loss) and math.isfinite(norm)):
-        raise RunFailedError(_not_finite(run, step, sums.loss, norm))
+        raise RunFailedError(_not_finite(run, step, sums.mean_loss, norm))
     run.precision.step(run.optimizer)
     run.optimizer.zero_grad(set_to_none=True)
     return Taken(sums=sums, grad_norm=norm, learning_rate=rate)
