@@ -1,10 +1,9 @@
-"""The training benchmark: its rows, its arithmetic, that everybody trains the same, what it says."""
+"""The training benchmark: its rows, its arithmetic, that all train the same, what it says."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -59,10 +58,9 @@ def test_short_chats_spread_from_40_to_500_tokens_and_end_with_their_end_token(
     lengths = sorted(len(row.ids) for row in found)
     assert lengths[0] >= 40
     assert lengths[-1] <= 500
-    # One in each twelfth of the range, give or take the word that no longer fits.
-    assert all(low + 25 <= high + 40 for low, high in zip(lengths, lengths[1:], strict=False))
-    assert lengths[0] < 90
-    assert lengths[-1] > 440
+    # One in each twelfth of the range, give or take the words that no longer fit.
+    for place, length in enumerate(lengths):
+        assert place * 460 / 12 <= length <= 40 + (place + 1) * 460 / 12
     end = encoder.end_ids()[-1]
     assert all(end in row.ids[-2:] for row in found)
     assert all(row.supervised > len(row.ids) / 4 for row in found)
@@ -83,7 +81,7 @@ def test_full_rows_are_full(encoder: Any, tmp_path: Path) -> None:
 # --- arithmetic ---
 
 
-def test_operations_are_those_that_torch_counts(tmp_path: Path) -> None:
+def test_operations_are_those_that_torch_counts() -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
     from training import meter, rows
@@ -127,7 +125,7 @@ def setting(
     from training.party import Setting
 
     path = tmp_path_factory.mktemp("rows") / "rows.json"
-    rows.write(path, [row for row in rows.short_chats(encoder, 12) if len(row.ids) < 300][:4])
+    rows.write(path, [row for row in rows.short_chats(encoder, 24) if len(row.ids) < 200][:4])
     return Setting(overrides=tuple(overrides), rows=str(path), rows_per_step=2, epochs=2, judged=2)
 
 
@@ -150,7 +148,15 @@ def test_a_run_of_ours_is_measured(ours: dict[str, Any]) -> None:
     assert 0 < ours["product_use"] < 1
 
 
-@pytest.mark.parametrize("name", ["TRL", "TRL_BEST", "TRAINER", "GROUPED"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TRL",
+        "GROUPED",
+        pytest.param("TRL_BEST", marks=pytest.mark.slow),
+        pytest.param("TRAINER", marks=pytest.mark.slow),
+    ],
+)
 def test_peers_come_to_our_losses(setting: Any, ours: dict[str, Any], name: str) -> None:
     import torch
     from training import comparison, party
@@ -352,20 +358,20 @@ def test_gpu_parts_train_a_tiny_shape_in_4_bits(tmp_path: Path) -> None:
     assert json.loads((folder / "config.json").read_text())["sliding_window"] is None
     assert case.setting.rows_per_step == 2
     deterministic = torch.are_deterministic_algorithms_enabled()
-    found = [party.run(case.setting, one) for one in (OURS, case.peers[0], case.peers[1])]
+    mine, theirs = (party.run(case.setting, one) for one in (OURS, case.peers[0]))
+    longest = gpu.try_lengths(shape, folder, (), 128)
     torch.use_deterministic_algorithms(deterministic)
-    for other in found[1:]:
-        assert other["losses"] == pytest.approx(found[0]["losses"], abs=0.02)
-    longest = gpu.try_lengths(shape, folder, (), 300)
-    assert (longest["tokens"], longest["search_ended"]) == (300, "most")
+    assert theirs["losses"] == pytest.approx(mine["losses"], abs=0.02)
+    assert (longest["tokens"], longest["search_ended"]) == (128, "most")
     assert not meter.on_gpu()
 
 
 def test_gpu_parts_are_named_and_need_a_gpu(tmp_path: Path) -> None:
-    from training import comparison, gpu
+    from training import comparison, gpu, meter
 
     with pytest.raises(SystemExit, match="choose one of weights, 512"):
         gpu.measure("1000", comparison.OURS, tmp_path)
-    if "torch" in sys.modules:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meter, "on_gpu", lambda: False)
         with pytest.raises(SystemExit, match="no CUDA device"):
             gpu.measure("512", comparison.OURS, tmp_path)

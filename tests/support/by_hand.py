@@ -82,10 +82,14 @@ def with_lora(model: Any, *, dropout: float = 0.0, zero: bool = False) -> Any:
 
 
 def talk(chance: random.Random, *, turns: int, longest: int, item: str = "a") -> Example:
-    """A row of several turns, each learned or only read; at least one is learned."""
+    """A row of several turns, each learned or only read; at least one is learned.
+
+    One in two has no start token: then its very first token may bear a label, which nothing
+    predicts.
+    """
     weights = [chance.randint(0, 1) for _ in range(turns)]
     weights[chance.randrange(turns)] = 1
-    ids, labels = [1], [IGNORED]
+    ids, labels = ([1], [IGNORED]) if chance.random() < 0.5 else ([], [])
     for weight in weights:
         turn = [*(chance.randrange(3, VOCABULARY) for _ in range(chance.randint(1, longest))), END]
         ids += turn

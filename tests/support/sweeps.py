@@ -33,6 +33,7 @@ class Launched:
                 cwd=cwd,
                 stdout=out,
                 stderr=err,
+                process_group=0,
                 # Tiny models want no threads: they would only wait for each other.
                 env={**os.environ, "OMP_NUM_THREADS": "1", **env},
             )

@@ -77,9 +77,10 @@ def _attention_explained(memory: MemoryConfig | None) -> Iterator[None]:
             raise
         if memory.attention is Attention.flash_attention_2 and isinstance(error, ImportError):
             raise UserError(
-                "memory.attention=flash_attention_2 needs the package flash-attn and a CUDA GPU of "
-                f"Ampere or newer ({reason}). Install it (pip install flash-attn "
-                "--no-build-isolation), or set memory.attention=sdpa."
+                "memory.attention=flash_attention_2 cannot be had here: "
+                f"{reason.rsplit('error: ', maxsplit=1)[-1].rstrip('.')}. It needs the package "
+                "flash-attn and a CUDA GPU of Ampere or newer: pip install flash-attn "
+                "--no-build-isolation, or set memory.attention=sdpa."
             ) from None
         others = " or ".join(other.value for other in Attention if other is not memory.attention)
         raise UserError(

@@ -27,6 +27,8 @@ from understudy.sweep.table import TRAIN
 TICK_SECONDS = 0.1
 PATIENCE_SECONDS = 10.0
 """After a second signal; then the jobs are killed."""
+MOST_NAMED = 8
+"""Jobs that are named where they failed for one reason."""
 STATES = {
     Exit.DONE: State.done,
     Exit.IN_PART: State.in_part,
@@ -187,9 +189,8 @@ def _ended(record: Record, stop: Stop) -> Outcome:
         codes = {entry.code for entry in entries}
         graver = (Exit.GATE_NOT_MET, Exit.IN_PART)
         return Outcome(record.folder, next((code for code in graver if code in codes), Exit.DONE))
-    message = "\n".join(
-        [f"{len(failed)} of {len(entries)} jobs failed:", *(_failure(record, e) for e in failed)]
-    )
+    head = f"{len(failed)} of {len(entries)} jobs failed:"
+    message = "\n".join([head, *_failures(record, failed)])
     if len(failed) < len(entries):
         say(f"{record.stage}: {message}\nThe same command tries them again; the others are done.")
         return Outcome(record.folder, Exit.IN_PART)
@@ -198,12 +199,24 @@ def _ended(record: Record, stop: Stop) -> Outcome:
     raise RunFailedError(message)
 
 
-def _failure(record: Record, entry: Entry) -> str:
-    ended = f", exit {entry.code}" if entry.code is not None and entry.code > 0 else ""
-    label = f" ({entry.label})" if entry.label else ""
-    lines = entry.reason.replace("\n", "\n    ")
-    log = os.path.relpath(record.log(entry.job))
-    return f"  job {entry.job.number}{label}{ended}, see {log}:\n    {lines}"
+def _failures(record: Record, failed: Sequence[Entry]) -> list[str]:
+    """What failed and why; jobs that failed for one reason share it."""
+    alike: dict[tuple[str, int | None], list[Entry]] = {}
+    for entry in failed:
+        alike.setdefault((entry.reason, entry.code), []).append(entry)
+    lines = []
+    for (reason, code), entries in alike.items():
+        named = [_named(entry) for entry in entries[:MOST_NAMED]]
+        more = [f"{len(entries) - MOST_NAMED} more"] if len(entries) > MOST_NAMED else []
+        ended = f", exit {code}" if code is not None and code > 0 else ""
+        log = os.path.relpath(record.log(entries[0].job))
+        indented = reason.replace("\n", "\n    ")
+        lines.append(f"  job {', '.join([*named, *more])}{ended}, see {log}:\n    {indented}")
+    return lines
+
+
+def _named(entry: Entry) -> str:
+    return f"{entry.job.number} ({entry.label})" if entry.label else str(entry.job.number)
 
 
 def _stopped(entries: Sequence[Entry], stop: Stop) -> str:

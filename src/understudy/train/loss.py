@@ -145,8 +145,7 @@ def check_head_of(model: Any, precision: Precision, ids: Sequence[int]) -> None:
     if not difference <= bound:
         raise UserError(
             f"{kind(model)} cannot be trained yet: it makes its logits in a way that is not known "
-            f"here (ours differ from them by {difference:.2g} of their size, rounding explains "
-            f"{bound:.2g}). {SUPPORTED}"
+            f"here (relative difference {difference:.2g}, rounding explains {bound:.2g}). {SUPPORTED}"
         )
 
 
@@ -161,7 +160,8 @@ def _logits_of(model: Any, ids: Sequence[int]) -> Tensor:  # noqa: ANN401
         raise
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         # The model's own way has worked by now, so it is ours that does not fit it.
-        raise UserError(f"{kind(model)} cannot be trained yet: {error} {SUPPORTED}") from error
+        reason = str(error).split(". ", maxsplit=1)[0].rstrip(".")
+        raise UserError(f"{kind(model)} cannot be trained yet: {reason}. {SUPPORTED}") from error
 
 
 def kind(model: Any) -> str:  # noqa: ANN401

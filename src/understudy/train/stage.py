@@ -93,7 +93,8 @@ def _run(job: Job) -> None:
             _train(job, journal, stop)
             journal.status(State.succeeded)
             if job.processes.first:
-                files = [file for file in job.folder.glob("*.*") if file.name != ".lock"]
+                found = (file for file in job.folder.glob("*.*") if file.is_file())
+                files = [file for file in found if file.name != ".lock"]
                 artifacts.seal(manifest, job.identity, files)
     except Stopped:
         journal.end(State.queued)
@@ -159,9 +160,9 @@ def _ready(job: Job, journal: Journal, stop: Flag) -> Training:
         # All begin with the same weights; what they drop out must differ.
         rng.seed(config.seed, job.processes.rank)
     if config.memory.checkpointing:
+        # Without re-entering, the frozen embedding need not ask for a gradient, and blocks below the
+        # first that is trained are not gone through backwards.
         model.gradient_checkpointing_enable({"use_reentrant": False})
-        # Without it nothing below the frozen embedding would get a gradient.
-        model.enable_input_require_grads()
     model.train()
     trained, everything = learned.count(model), sum(p.numel() for p in model.parameters())
     share = trained / everything
