@@ -131,7 +131,7 @@ def whole(result: dict[str, Any], said: str) -> None:
     assert killed["killed_after_step"] > killed["saved_step"] >= 4
     assert stopped["resumed_at_step"] == killed["saved_step"] + 1
     assert stopped["loss_apart"] == 0
-    assert stopped["loss_moved_before"] > 0.005
+    assert stopped["others_apart"] > 0.005
     assert 0 < stopped["stop_seconds"] < 30
     assert all(part["load_seconds"] > 0 for part in (killed, stopped, ended))
     assert f"going on after step {stopped['stopped_after_step']} of 12" in said

@@ -167,6 +167,8 @@ def test_peers_come_to_our_losses(setting: Any, ours: dict[str, Any], name: str)
     torch.use_deterministic_algorithms(deterministic)
     made = comparison.agreement(ours, found, alone=peer.grouped)
     assert made["agree"], (made, ours["losses"], found["losses"])
+    # To a model without sense all rows are alike: the bound of the real one would let any order by.
+    assert peer.grouped or made["apart"] < 1e-3, (ours["losses"], found["losses"])
     assert found["tokens"] == ours["tokens"]
     assert len(found["losses"]) == 4
 

@@ -100,8 +100,8 @@ def examples() -> list[Example]:
 def folder(device: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model, rows to train and rows held out."""
     where = tmp_path_factory.mktemp("made-up")
-    made_up.write_model(where / "model", config(), VOCABULARY, device)
     encoder = made_up.tokenizer(VOCABULARY, SIZE)
+    made_up.write_model(where / "model", config(), encoder, device)
     made_up.write_rows(where / "train.jsonl", encoder, VOCABULARY, 24, 128)
     made_up.write_rows(where / "valid.jsonl", encoder, VOCABULARY, 2, 128)
     return where

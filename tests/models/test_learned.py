@@ -147,6 +147,14 @@ def test_nothing_changes_before_step_1_then_it_learns_and_comes_back_exactly(
         assert difference <= (1e-2 if rounds else 0)
 
 
+@pytest.mark.parametrize(("method", "scale"), [("lora", 8 / 4), ("rslora", 8 / 2), ("dora", 8 / 4)])
+def test_what_a_is_multiplied_by(load: Load, method: str, scale: float) -> None:
+    model = ready(load, adapter(AdapterMethod[method]))
+    layers = [module for module in model.modules() if hasattr(module, "lora_A")]
+    assert {layer.scaling["default"] for layer in layers} == {scale}
+    assert len(layers) == 14
+
+
 @pytest.mark.parametrize("quantisation", list(Quantisation))
 def test_under_autocast_adapters_multiply_in_bf16_and_keep_one_copy_of_their_input(
     load: Load, quantisation: Quantisation

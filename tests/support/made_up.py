@@ -20,7 +20,7 @@ CHATML = (
 SPREAD = 0.02
 """Standard deviation of random weights, as the models' own initialisation has it."""
 SHARD_BYTES = 2 * 2**30
-WORDS_A_TOPIC = 40
+WORDS_A_TOPIC = 20
 
 
 def words(count: int) -> list[str]:
@@ -53,7 +53,7 @@ def tokenizer(vocabulary: Sequence[str], size: int) -> Any:
     return made
 
 
-def write_model(folder: Path, config: Any, vocabulary: Sequence[str], device: str) -> int:
+def write_model(folder: Path, config: Any, encoder: Any, device: str) -> int:
     """Write a model folder with random bf16 weights, in shards; returns their bytes.
 
     The model is never held: each tensor is drawn on `device` and goes out with its shard.
@@ -64,7 +64,7 @@ def write_model(folder: Path, config: Any, vocabulary: Sequence[str], device: st
 
     folder.mkdir(parents=True)
     config.save_pretrained(folder)
-    tokenizer(vocabulary, config.vocab_size).save_pretrained(folder)
+    encoder.save_pretrained(folder)
     with torch.device("meta"):
         shapes = AutoModelForCausalLM.from_config(config).state_dict()
     generator = torch.Generator(device).manual_seed(0)

@@ -266,7 +266,13 @@ def test_the_seeded_sweep_of_two_summary_variants_is_one_command(
     corpus = tmp_path / "data" / "show"
     corpus.mkdir(parents=True)
     jsonl.write(corpus / "rows.jsonl", lines)
-    small = [*tiny, "adapter.quantisation=none", "optim=adamw", "schedule.epochs=1"]
+    small = [
+        *tiny,
+        "model.dialect=null",
+        "adapter.quantisation=none",
+        "optim=adamw",
+        "schedule.epochs=1",
+    ]
     ended = launch(
         "train",
         "+experiment=qlora_summary,qlora_summary_fast",

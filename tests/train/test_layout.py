@@ -90,6 +90,12 @@ def test_a_steps_passes_hold_each_row_once_and_the_same_way_each_time(
     assert placed == [id(one) for lines in again for line in lines for one in line]
 
 
+def test_the_longest_row_comes_first() -> None:
+    """In the order given, these would take a line more."""
+    lines = first_fit_decreasing([row(length) for length in (10, 20, 40, 50)], CAPACITY)
+    assert [[len(one.ids) for one in line] for line in lines] == [[50, 10], [40, 20]]
+
+
 def test_a_row_longer_than_a_line_is_refused() -> None:
     with pytest.raises(ValueError, match="61 tokens fits no line of 60"):
         first_fit_decreasing([row(3), row(61)], CAPACITY)

@@ -127,46 +127,60 @@ def test_a_hundred_kills_at_any_moment_need_no_repair(site: Site, method: str, k
 # --- SIGTERM and SIGINT ---
 
 
+# Ten minutes pass in none of these steps: what is saved, the signal alone has saved. Many small
+# passes, so that there is a middle to be hit.
+MANY_PASSES = ("optim.rows_per_step=6", "memory.micro_batch=1", "eval.micro_batch=1")
+
+
+def interrupt(site: Site, aim: str, number: signal.Signals) -> tuple[int, str]:
+    """Stop a run at a place by a signal; the step it stopped after, and what it said."""
+    door = site.start(*MANY_PASSES)
+    seen = freeze(door, site.runs, AIMS[aim])
+    assert seen is not None, aim
+    door.send(number)
+    door.send(signal.SIGCONT)
+    ended = door.wait(timeout=30)
+    assert ended.returncode == 75, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""
+    assert "the same command goes on from here" in ended.stderr
+    assert site.status()["state"] == "queued"
+    return seen.step, ended.stderr
+
+
+def break_off(site: Site, aim: str, number: signal.Signals) -> tuple[int, str]:
+    """The same, with the signal in the middle of the place and not in its last moment."""
+    for _ in range(4):
+        step, said = interrupt(site, aim, number)
+        stepped = site.status().get("step", 0) > step
+        lines = jsonl.read_whole(site.run / "metrics.jsonl")
+        measured = any(line["step"] == step and "train_loss" not in line for line in lines)
+        if not stepped and not (measured and aim in ("base", "validation")):
+            return step, said
+        site.clear()
+    pytest.fail(f"never in the middle of {aim}")
+
+
 def test_a_stop_anywhere_saves_and_the_resumed_run_is_bitwise_the_calm_one(site: Site) -> None:
     """While loading, in the base's measurement, within a step, in a validation: exit 75 each."""
-    # Ten minutes pass in none of these steps: what is saved, the signal alone has saved.
-    overrides = ("optim.rows_per_step=6", "memory.micro_batch=1")
-    expected = site.calm(*overrides)
-
-    def interrupt(aim: str, number: signal.Signals) -> tuple[int, str]:
-        door = site.start(*overrides)
-        seen = freeze(door, site.runs, AIMS[aim])
-        assert seen is not None, aim
-        door.send(number)
-        door.send(signal.SIGCONT)
-        ended = door.wait(timeout=30)
-        assert ended.returncode == 75, ended.stderr
-        assert "Traceback" not in ended.stderr
-        assert ended.stdout == ""
-        assert "the same command goes on from here" in ended.stderr
-        assert site.status()["state"] == "queued"
-        after = site.status().get("step", 0)
-        assert after == seen.step, "what was interrupted must not have been done"
-        return after, ended.stderr
-
-    _, said = interrupt("loading", signal.SIGINT)
+    expected = site.calm(*MANY_PASSES)
+    _, said = interrupt(site, "loading", signal.SIGINT)
     assert "stopped by SIGINT before the first step" in said
-    assert "train: loading" not in said or "held-out" not in said
-    interrupt("base", signal.SIGTERM)
-    assert not (site.run / "metrics.jsonl").exists()
-    interrupt("first step", signal.SIGTERM)
-    step, said = interrupt("mid-epoch", signal.SIGINT)
-    assert f"stopped by SIGINT after step {step} of 4" in said
+    assert "held-out" not in said
+    break_off(site, "base", signal.SIGTERM)
+    break_off(site, "first step", signal.SIGTERM)
+    assert not (site.run / "checkpoints").exists(), "there was nothing to save"
+    step, said = break_off(site, "validation", signal.SIGTERM)
+    assert f"stopped by SIGTERM after step {step} of 4" in said
     assert (site.run / "checkpoints" / f"step-{step:06d}" / "manifest.json").is_file()
-    step, _ = interrupt("validation", signal.SIGTERM)
-    assert not any("valid_loss" in m for m in _metrics(site) if m["step"] == step)
-    ended = site.finish(*overrides)
+    break_off(site, "mid-epoch", signal.SIGINT)
+    ended = site.finish(*MANY_PASSES)
     assert ended.returncode == 0, ended.stderr
     assert result(site.run) == expected
 
 
 def test_a_second_signal_leaves_at_once_and_the_same_command_goes_on(site: Site) -> None:
-    overrides = ("optim.rows_per_step=6", "memory.micro_batch=1")
+    overrides = MANY_PASSES
     expected = site.calm(*overrides)
     door = site.start(*overrides)
     assert freeze(door, site.runs, AIMS["mid-epoch"]) is not None
@@ -236,7 +250,7 @@ def test_a_second_signal_is_heard_in_the_middle_of_a_long_computation(
 def test_a_signal_that_comes_twice_at_once_is_one(
     long_call: Callable[[int], subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    """`timeout` sends its signal to the process and to its group: the run must still be saved."""
+    """To the process, and to its group with it in it: the run must still be saved."""
     child = long_call(1_000_000)
     child.send_signal(signal.SIGTERM)
     time.sleep(0.02)
@@ -272,7 +286,8 @@ def fill(disk: Path, leaving: int) -> Path:
     """Fill a disk up to so many bytes with a file of its own, which is returned."""
     filler = disk / "filler"
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-    os.posix_fallocate(os.open(filler, os.O_CREAT | os.O_WRONLY), 0, free - leaving)
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, free - leaving)
     return filler
 
 
@@ -292,10 +307,9 @@ def test_a_full_disk_is_said_and_costs_nothing_that_was_saved(
     ended = door.wait()
     assert ended.returncode == 1, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert f"{disk}" in ended.stderr
-    assert "is full (0.0 of 4.0 MiB free)" in ended.stderr
-    assert "make room, and the same command goes on" in ended.stderr
     (run,) = (path for path in disk.iterdir() if path.is_dir())
+    assert f"{run.name} is full (0.0 of 4.0 MiB free)" in ended.stderr
+    assert "make room, and the same command goes on" in ended.stderr
     if what == "a checkpoint":
         assert f"step {seen.step + 1} could not be saved" in ended.stderr
         status = json.loads((run / "status.json").read_text())
@@ -376,6 +390,21 @@ def test_the_newest_whole_checkpoint_wins_over_a_damaged_one(
     assert "passed over" in warning
     assert reason in warning
     assert f"going on after step {int(older.name.removeprefix('step-'))} of" in ended.stderr
+    assert result(run) == site.calm_results[THREE]
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_cleared_away(site: Site, run: Path) -> None:
+    """And what bears another name is left alone."""
+    half = run / "checkpoints" / "step-000001"
+    mine = run / "checkpoints" / "step-000002-mine"
+    for folder in (half, mine):
+        folder.mkdir()
+        (folder / "optimizer.safetensors").write_bytes(b"half")
+    ended = site.finish(*THREE)
+    assert ended.returncode == 0, ended.stderr
+    assert not half.exists()
+    assert [path.name for path in mine.iterdir()] == ["optimizer.safetensors"]
+    shutil.rmtree(mine)
     assert result(run) == site.calm_results[THREE]
 
 
@@ -486,7 +515,3 @@ def test_a_set_that_was_changed_by_hand_is_refused(site: Site) -> None:
         assert rows.read_bytes() == changed
     finally:
         rows.write_bytes(before)
-
-
-def _metrics(site: Site) -> list[dict[str, float]]:
-    return jsonl.read_whole(site.run / "metrics.jsonl")

@@ -178,7 +178,7 @@ def test_the_comments_figures_are_the_shipped_ones(llama2: Experiment) -> None:
 def test_killed_and_resumed_an_experiment_is_bitwise_the_same(
     experiment: Experiment, tmp_path: Path
 ) -> None:
-    """The state of 8-bit and paged optimisers, and the loss scale, come back too."""
+    """The state of 8-bit and paged optimisers comes back too."""
     shutil.copytree(experiment.root, tmp_path / "again", ignore=shutil.ignore_patterns(".door-*"))
     root = tmp_path / "again"
     run = root / experiment.folder("train").relative_to(experiment.root)

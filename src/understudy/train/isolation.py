@@ -31,8 +31,8 @@ number format, and at least this much. Another layout is another kernel and anot
 up to 3 steps in bf16 and 10 in fp32 on the 30 layers of SmolLM2. A leak is 0.16 and more."""
 STEPS_BETWEEN_NEIGHBOURS = 2
 """Most that a document may differ beside another neighbour. Shapes and kernels are the same, and a
-masked token weighs exactly nothing: what was measured is 0, in every format. So even the leak of
-a single token shows in bf16, whose steps are coarse."""
+masked token weighs exactly nothing: what was measured is 0, in every format. So a tenth of a leak
+shows in bf16 too, whose steps are coarse."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -145,7 +145,8 @@ def check_head_of(model: Any, precision: Precision, ids: Sequence[int]) -> None:
     if not difference <= bound:
         raise UserError(
             f"{kind(model)} cannot be trained yet: it makes its logits in a way that is not known "
-            f"here (relative difference {difference:.2g}, rounding explains {bound:.2g}). {SUPPORTED}"
+            f"here (relative difference {difference:.2g}, rounding explains {bound:.2g}). "
+            f"{SUPPORTED}"
         )
 
 

@@ -160,8 +160,8 @@ def _ready(job: Job, journal: Journal, stop: Flag) -> Training:
         # All begin with the same weights; what they drop out must differ.
         rng.seed(config.seed, job.processes.rank)
     if config.memory.checkpointing:
-        # Without re-entering, the frozen embedding need not ask for a gradient, and blocks below the
-        # first that is trained are not gone through backwards.
+        # Without re-entering, the embedding need not ask for a gradient, and blocks below the first
+        # that is trained are not gone through backwards.
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
     trained, everything = learned.count(model), sum(p.numel() for p in model.parameters())

@@ -14,7 +14,8 @@ from understudy.console import Exit, Stopped, say, stderr
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 TOGETHER = 0.5
-"""Seconds within which signals count as one: `timeout`, for one, sends each of them twice."""
+"""Seconds within which signals count as one: what stops a job sends one to the process, and another
+to the group it belongs to."""
 LEAVING = 0.5
 """Most seconds that leaving at once may spend on writing down that it left."""
 OVER = 0
