@@ -122,3 +122,12 @@ def test_a_stage_imports_nothing_heavy(site: Path, tmp_path: Path, stage: str) -
     done = python(site, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr
     assert not {name.split(".")[0] for name in done.stdout.split()} & set(HEAVY)
+
+
+def test_a_sweep_finds_its_launcher(site: Path, tmp_path: Path) -> None:
+    ask = "from hydra_plugins.understudy_launcher import launcher; print(launcher.__file__)"
+    found = python(site, tmp_path, "-c", ask)
+    assert Path(found.stdout.strip()).is_relative_to(site)
+    done = python(site, tmp_path, "-m", "prepare", "-m", "corpus=nowhere", "adapter.r=4,8")
+    assert done.returncode == 2, done.stderr
+    assert "2 of 2 jobs failed" in done.stderr

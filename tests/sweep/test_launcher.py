@@ -140,8 +140,10 @@ def test_a_wrong_config_is_refused_before_any_job_starts(
 
 def test_a_token_in_an_override_is_refused_and_not_written(door: Door, tmp_path: Path) -> None:
     planted = "hf_" + "PlantedTokenThatMustNotTravel"
-    done = door("train", "-m", "corpus=nowhere", "adapter.r=4,8", f"report.title={planted}")
+    # With a typo in it Hydra comes to its own copy of the config, but never to the launcher.
+    done = door("train", "-m", "corpus=nowhere", "optm.lr=1,2", f"report.title={planted}")
     assert done.returncode == 2
+    assert "report.title looks like an access token" in done.stderr
     assert planted not in done.stderr
     written = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
     assert not [path for path in written if planted.encode() in path.read_bytes()]

@@ -328,6 +328,9 @@ def test_so_many_checkpoints_lie_on_the_disk_at_once(ready: Ready, name: str) ->
             run.journal.measure({"step": step.number, FULL_VALID_LOSS: float(step.epoch)})
             checkpoint.prune(run)
     assert most == room.most_kept(run.config, measured=True)
+    stay = [checkpoint.progress.epoch for checkpoint in records.whole(run.folder)]
+    assert (1 in stay) is (name in ("all", "named", "best"))
+    assert (2 in stay) is (name == "all")
 
 
 def usage(free: int) -> Callable[[Path], SimpleNamespace]:

@@ -15,11 +15,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_module
 from kills import AIMS, Site, freeze, result, stop
 from shows import tiny_overrides
 
-from understudy import artifacts
+from understudy import artifacts, door
+from understudy.prepare import stage as prepare
 from understudy.records import jsonl
+from understudy.train import stage
 from understudy.train.stop import TOGETHER
 
 SHORT = (
@@ -108,14 +111,14 @@ def test_a_hundred_kills_at_any_moment_need_no_repair(site: Site, method: str, k
     chance = random.Random(f"a hundred, {method}")
     hit = 0
     while hit < kills:
-        door = site.start(*overrides)
-        door.process.join(longest * chance.random())
-        if door.running:
-            door.send(signal.SIGKILL)
+        process = site.start(*overrides)
+        process.process.join(longest * chance.random())
+        if process.running:
+            process.send(signal.SIGKILL)
             hit += 1
-            assert door.wait().returncode == -signal.SIGKILL
+            assert process.wait().returncode == -signal.SIGKILL
         else:
-            ended = door.wait()
+            ended = process.wait()
             assert ended.returncode == 0, ended.stderr
             assert result(site.run) == expected
             site.clear()
@@ -134,12 +137,12 @@ MANY_PASSES = ("optim.rows_per_step=6", "memory.micro_batch=1", "eval.micro_batc
 
 def interrupt(site: Site, aim: str, number: signal.Signals) -> tuple[int, str]:
     """Stop a run at a place by a signal; the step it stopped after, and what it said."""
-    door = site.start(*MANY_PASSES)
-    seen = freeze(door, site.runs, AIMS[aim])
+    process = site.start(*MANY_PASSES)
+    seen = freeze(process, site.runs, AIMS[aim])
     assert seen is not None, aim
-    door.send(number)
-    door.send(signal.SIGCONT)
-    ended = door.wait(timeout=30)
+    process.send(number)
+    process.send(signal.SIGCONT)
+    ended = process.wait(timeout=30)
     assert ended.returncode == 75, ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.stdout == ""
@@ -182,18 +185,18 @@ def test_a_stop_anywhere_saves_and_the_resumed_run_is_bitwise_the_calm_one(site:
 def test_a_second_signal_leaves_at_once_and_the_same_command_goes_on(site: Site) -> None:
     overrides = MANY_PASSES
     expected = site.calm(*overrides)
-    door = site.start(*overrides)
-    assert freeze(door, site.runs, AIMS["mid-epoch"]) is not None
-    door.send(signal.SIGTERM)
-    door.send(signal.SIGCONT)
-    while "once more to leave at once" not in (door.folder / "err").read_text():
+    process = site.start(*overrides)
+    assert freeze(process, site.runs, AIMS["mid-epoch"]) is not None
+    process.send(signal.SIGTERM)
+    process.send(signal.SIGCONT)
+    while "once more to leave at once" not in (process.folder / "err").read_text():
         time.sleep(0.0002)
-    assert stop(door)
+    assert stop(process)
     time.sleep(TOGETHER)
-    door.send(signal.SIGTERM)
-    door.send(signal.SIGCONT)
+    process.send(signal.SIGTERM)
+    process.send(signal.SIGCONT)
     began = time.monotonic()
-    ended = door.wait()
+    ended = process.wait()
     assert time.monotonic() - began < 1.5
     assert ended.returncode == 75, ended.stderr
     assert "left at once" in ended.stderr
@@ -299,12 +302,12 @@ def test_a_full_disk_is_said_and_costs_nothing_that_was_saved(
     overrides = ("eval.every_steps=null", "keep.resume_steps=1", "memory.micro_batch=2")
     expected = site.calm(*overrides)
     disk = request.getfixturevalue("small_disk")
-    door = site.start(*overrides)
-    seen = freeze(door, site.runs, AIMS["mid-epoch"])
+    process = site.start(*overrides)
+    seen = freeze(process, site.runs, AIMS["mid-epoch"])
     assert seen is not None
     filler = fill(disk, 40 * 1024 if what == "a checkpoint" else 0)
-    door.send(signal.SIGCONT)
-    ended = door.wait()
+    process.send(signal.SIGCONT)
+    ended = process.wait()
     assert ended.returncode == 1, ended.stderr
     assert "Traceback" not in ended.stderr
     (run,) = (path for path in disk.iterdir() if path.is_dir())
@@ -408,6 +411,19 @@ def test_what_a_kill_left_of_a_checkpoint_is_cleared_away(site: Site, run: Path)
     assert result(run) == site.calm_results[THREE]
 
 
+def test_a_finished_run_with_a_damaged_file_says_so_and_is_finished_again(
+    site: Site, run: Path
+) -> None:
+    assert site.finish(*THREE).returncode == 0
+    (run / "summary.json").write_text("{}")
+    ended = site.finish(*THREE)
+    assert ended.returncode == 0, ended.stderr
+    assert "was done, but" in ended.stderr
+    assert "summary.json has 2 bytes" in ended.stderr
+    assert result(run) == site.calm_results[THREE]
+    assert "done already" in site.finish(*THREE).stderr
+
+
 def content(run: Path) -> dict[str, bytes]:
     """Every file of a run but its status, which says what came of the last start."""
     files = (file for file in sorted(run.rglob("*")) if file.is_file())
@@ -460,6 +476,9 @@ def test_lines_that_would_not_be_written_again_are_missed(site: Site, run: Path)
 
 def test_a_torn_line_is_dropped_and_another_machine_is_named(site: Site, run: Path) -> None:
     """A power cut tears lines; a run that was moved says from where."""
+    # And a kill between two lines of scores, whose sum is not in the metrics yet.
+    half = {"checkpoint": "epoch3", "step": 9, "item": "episode-1", "speaker": "Guest 1"}
+    jsonl.append(run / "scores.jsonl", {**half, "loss": 1.0, "correct": 1, "tokens": 1})
     for name in ("metrics", "scores", "timing", "events"):
         with (run / f"{name}.jsonl").open("ab") as file:
             file.write(b'{"step": 9, "train_lo')
@@ -480,7 +499,8 @@ def test_a_torn_line_is_dropped_and_another_machine_is_named(site: Site, run: Pa
     for name in ("metrics", "scores", "timing", "events"):
         for line in (run / f"{name}.jsonl").read_text().splitlines():
             json.loads(line)
-    assert result(run)["metrics.jsonl"] == site.calm_results[THREE]["metrics.jsonl"]
+    for name in ("metrics.jsonl", "scores.jsonl"):
+        assert result(run)[name] == site.calm_results[THREE][name]
     assert not list(run.glob("*.part"))
     assert not [name for name in json.loads((run / "manifest.json").read_text())["files"]
                 if name.endswith(".part")]  # fmt: skip
@@ -490,14 +510,34 @@ def test_a_torn_line_is_dropped_and_another_machine_is_named(site: Site, run: Pa
 
 
 def test_a_new_run_names_the_unfinished_one_and_what_differs(site: Site, run: Path) -> None:
-    door = site.start(*THREE, "optim.lr=2e-2", "adapter.r=2", "seed=7")
-    assert freeze(door, site.runs, lambda seen: seen.doing is not None) is not None
-    door.send(signal.SIGKILL)
-    said = door.wait().stderr
+    process = site.start(*THREE, "optim.lr=2e-2", "adapter.r=2", "seed=7")
+    assert freeze(process, site.runs, lambda seen: seen.doing is not None) is not None
+    process.send(signal.SIGKILL)
+    said = process.wait().stderr
     assert (
         f"a new run: the unfinished {run.name} (step 9) differs in adapter.r=4 (here 2), "
         "optim.lr=0.01 (here 0.02), seed=42 (here 7)\n"
     ) in said
+
+
+def test_another_template_or_tokenizer_makes_another_run(tiny_model: Path, tmp_path: Path) -> None:
+    door.register_schema()
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+
+    def made(*overrides: str) -> str:
+        with initialize_config_module("understudy.conf", version_base="1.3"):
+            config = door.to_config(
+                compose("config", [*SHORT, *tiny_overrides(folder), *overrides])
+            )
+        return stage.locate(config, prepare.identity(config, {}))[0].hash
+
+    before = made("model.dialect=chatml")
+    assert made("model.dialect=chatml") == before
+    assert made("model.dialect=smollm2") != before
+    record = json.loads((folder / "tokenizer.json").read_text())
+    record["added_tokens"][-1]["content"] += "!"
+    (folder / "tokenizer.json").write_text(json.dumps(record))
+    assert made("model.dialect=chatml") != before
 
 
 def test_a_set_that_was_changed_by_hand_is_refused(site: Site) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from understudy import artifacts
 from understudy.artifacts import Identity
 from understudy.config import Config
-from understudy.console import Outcome, Stopped, say
+from understudy.console import Outcome, Stopped, say, warn
 from understudy.models import weights
 from understudy.records.checkpoints import Checkpoint
 from understudy.train import checkpoint as checkpoints
-from understudy.train import full_disk, plan, rng, siblings
+from understudy.train import full_disk, layout, plan, rng, siblings
 from understudy.train.journal import Journal, State
 from understudy.train.processes import Processes
 from understudy.train.stop import Flag, stop_flag
@@ -83,6 +83,7 @@ def _run(job: Job) -> None:
     if done:
         say(f"train: done already: {job.folder}")
         return
+    _say_if_damaged(job, manifest)
     journal = Journal(job.folder, writes=job.processes.first)
     stopped = "training came to a stop"
     try:
@@ -103,6 +104,13 @@ def _run(job: Job) -> None:
         journal.end(State.failed, error=str(error))
         raise
     say(f"train: done: {job.folder}")
+
+
+def _say_if_damaged(job: Job, manifest: Path) -> None:
+    found = artifacts.read_manifest(manifest)
+    fault = None if found is None else artifacts.damage(manifest, found)
+    if fault and job.processes.first and not job.config.fresh:
+        warn(f"{job.folder} was done, but {fault}: it goes on from its last checkpoint")
 
 
 def _train(job: Job, journal: Journal, stop: Flag) -> None:
@@ -148,6 +156,8 @@ def _ready(job: Job, journal: Journal, stop: Flag) -> Training:
     steps = plan.plan(supervised, config.optim, config.schedule.epochs, config.seed)
     journal.steps = len(steps)
     preflight.agree(config, dataset)
+    if config.memory.packing:
+        say(f"train: {layout.packing_note(steps, dataset.train, config.model.context)}")
     data.preview(dataset.train[0], encoder)
     budget.hold(config.memory)
     torch.manual_seed(config.seed)
@@ -197,6 +207,7 @@ def _lay_out(run: Training, prepared_folder: Path, start: Checkpoint | None) -> 
         run.journal.rewind(start.progress.step)
     if not run.processes.first:
         return
+    (run.folder / "manifest.json").unlink(missing_ok=True)
     link = {"prepared": os.path.relpath(prepared_folder, run.folder)}
     artifacts.write_json(run.folder / "inputs.json", link)
     text = yaml.safe_dump(artifacts.plain(run.config), sort_keys=False, allow_unicode=True)

@@ -109,7 +109,7 @@ def _listen(reader: int, cancelled: Callable[[], None]) -> None:
             if first is None:
                 first = now
                 name = signal.Signals(number).name
-                say(f"{name}: saving, then stopping; once more to leave at once")
+                say(f"{name}: saving what is done, then stopping; once more to leave at once")
             elif now - first > TOGETHER:
                 _leave(cancelled)
 
