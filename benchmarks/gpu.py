@@ -714,7 +714,7 @@ def load_times(child: Child) -> dict[str, Any]:
     known = began is not None and ended is not None
     return {
         "seconds_to_loading": None if began is None else round(began, 1),
-        "load_seconds": round(ended - began, 1) if known else None,  # type: ignore[operator]
+        "load_seconds": round(ended - began, 2) if known else None,  # type: ignore[operator]
     }
 
 

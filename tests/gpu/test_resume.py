@@ -39,7 +39,8 @@ def training(root: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
         "adapter.dropout=0.1",
         "optim.lr=1e-2",
         "optim.rows_per_step=4",
-        "schedule.epochs=3",
+        "schedule.epochs=2",
+        "eval.speak_tokens=0",
         "memory=packed",
         "keep.resume_steps=4",
     ]
@@ -76,7 +77,7 @@ def test_a_killed_run_goes_on_with_the_same_rows_and_loss(folder: Path, tmp_path
     shutil.copytree(calm_root / "runs" / "prepare", root / "runs" / "prepare")
     run = root / "runs" / "train" / calm.name
     with training(root, folder) as process:
-        while process.poll() is None and max(trained(run), default=0) < 10:
+        while process.poll() is None and max(trained(run), default=0) < 6:
             time.sleep(0.005)
         process.kill()
         _, err = process.communicate(timeout=SECONDS)
@@ -89,7 +90,7 @@ def test_a_killed_run_goes_on_with_the_same_rows_and_loss(folder: Path, tmp_path
         for line in err.splitlines()
         if "going on after step " in line
     )
-    assert resumed >= 8
+    assert resumed >= 4
     assert (run / "plan.jsonl").read_bytes() == (calm / "plan.jsonl").read_bytes()
     expected, found = trained(calm), trained(run)
     assert found.keys() == expected.keys()

@@ -17,12 +17,16 @@ from understudy.config.model import Dtype
 Door = Callable[..., Any]
 SHORT = ["schedule.epochs=1", "adapter.dropout=0", "eval=none", "optim.rows_per_step=4"]
 IDS = torch.arange(40, 80).reshape(2, 20)
-LORAS = {
-    "rslora": ["adapter.quantisation=nf4"],
-    "dora": ["adapter.quantisation=nf4", "model.dtype=bf16", "optim=paged_adamw_8bit"],
-    "lora_plus": ["adapter.lr_ratio=4", "optim=adamw_8bit", "adapter.r=64"],
-}
-"""With what each is tried; lora and qlora go through the door in test_stage.py."""
+FOUR_BITS = ["adapter.quantisation=nf4", "model.dtype=bf16"]
+LORAS = [
+    ("rslora", []),
+    ("dora", ["optim=paged_adamw_8bit"]),
+    ("lora_plus", ["adapter.lr_ratio=4", "optim=adamw_8bit", "adapter.r=64"]),
+    pytest.param("rslora", FOUR_BITS, marks=pytest.mark.slow),
+    pytest.param("dora", FOUR_BITS, marks=pytest.mark.slow),
+]
+"""With what each is tried; lora and qlora go through the door in test_stage.py, and each in 4 bits
+without a door in tests/models."""
 
 
 def train(door: Door, arguments: list[str], *others: str) -> Path:
@@ -47,9 +51,9 @@ def logits(model: Any) -> torch.Tensor:
         return torch.as_tensor(model.eval()(IDS).logits)
 
 
-@pytest.mark.parametrize("method", sorted(LORAS))
+@pytest.mark.parametrize(("method", "others"), LORAS)
 def test_a_lora_of_any_kind_learns_and_plain_peft_says_the_same(
-    door: Door, arguments: list[str], method: str
+    door: Door, arguments: list[str], method: str, others: list[str]
 ) -> None:
     from peft import PeftModel
 
@@ -57,7 +61,7 @@ def test_a_lora_of_any_kind_learns_and_plain_peft_says_the_same(
     from understudy.models.base import load_base
     from understudy.models.switchboard import Switchboard
 
-    run = train(door, arguments, f"adapter={method}", *LORAS[method])
+    run = train(door, arguments, f"adapter={method}", *others)
     config = stored.read(run / "config.yaml")
     folder = newest(run)
     board = Switchboard(load_base(config.model, config.adapter))

@@ -175,10 +175,12 @@ def test_the_comments_figures_are_the_shipped_ones(llama2: Experiment) -> None:
     assert "More about" not in rows, "one comment a video, the best liked one"
 
 
+@pytest.mark.parametrize("name", ["mistral", pytest.param("llama2", marks=pytest.mark.slow)])
 def test_killed_and_resumed_an_experiment_is_bitwise_the_same(
-    experiment: Experiment, tmp_path: Path
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """The state of 8-bit and paged optimisers comes back too."""
+    experiment: Experiment = request.getfixturevalue(name)
     shutil.copytree(experiment.root, tmp_path / "again", ignore=shutil.ignore_patterns(".door-*"))
     root = tmp_path / "again"
     run = root / experiment.folder("train").relative_to(experiment.root)

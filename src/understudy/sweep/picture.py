@@ -241,7 +241,7 @@ def _curves(axes: Axes, jobs: Sequence[Drawn], keys: Sequence[Axis]) -> None:
             marker=job.mark,
             ms=6 if job.best else 4.5,
             alpha=1 if named or job.best else 0.6,
-            label=label if named or job.best else None,
+            label=label if keys and (named or job.best) else None,
             zorder=3 if job.best else 2,
         )
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
