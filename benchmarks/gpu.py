@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -672,7 +673,9 @@ class Saves:
                 began = self.begun.pop(path.name, None)
                 if began is not None:
                     self.seconds.append(now - began)
-                    self.bytes = sum(file.stat().st_size for file in path.iterdir())
+                    # It may be removed at any time: only the newest stay.
+                    with suppress(FileNotFoundError):
+                        self.bytes = sum(file.stat().st_size for file in path.iterdir())
             else:
                 self.begun.setdefault(path.name, now)
 

@@ -7,6 +7,7 @@ whose forward operation it derives. What no operation accounts for is Python, an
 from __future__ import annotations
 
 import functools
+import os
 import re
 import time
 from collections import defaultdict
@@ -46,7 +47,7 @@ BACKWARD = "autograd::engine::evaluate_function"
 
 
 def measure(
-    overrides: Sequence[str], party: Party, *, steps: int = 3, write: bool = True
+    overrides: Sequence[str], party: Party, *, steps: int = 2, write: bool = True
 ) -> dict[str, Any]:
     """Profile short chats and full rows; write the page and the picture."""
     from understudy.config.model import ModelConfig
@@ -73,6 +74,7 @@ def one_case(
     name: str, overrides: Sequence[str], party: Party, examples: Sequence[Any], per_step: int
 ) -> dict[str, Any]:
     """Seconds a step by part and kind, with the profiler; and a step's seconds without it."""
+    import torch
     from torch.profiler import ProfilerActivity, profile
 
     from understudy.train import step
@@ -97,7 +99,8 @@ def one_case(
         "ours": round(plain / len(rest), 4),
         "profiled": round(under / len(rest), 4),
         "conditions": f"{len(rest)} steps of {per_step} rows, "
-        f"{sum(len(e.ids) for e in used) / len(rest):,.0f} tokens a step",
+        f"{sum(len(e.ids) for e in used) / len(rest):,.0f} tokens a step, "
+        f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f} before and meanwhile",
         "product_use": round(meter.operations(model, used) / plain / rate, 3),
         "parts": {
             part: {kind: round(value / len(rest), 5) for kind, value in kinds.items()}

@@ -472,11 +472,14 @@ def test_8_held_out_loss_is_token_weighted_and_no_logits_are_kept() -> None:
 #
 # A resumed run sees other rows, another rate, a fresh optimiser. ms-swift#10050, lerobot#3459,
 # transformers PR#40691.
-# In depth: tests/train/test_restart.py (kills everywhere), test_shipped_experiments.py (8 bits).
+# In depth: tests/train/test_restart.py (kills everywhere), test_shipped_experiments.py.
 
 
 def test_9_killed_and_resumed_is_never_killed(door: Door, start: Any, arguments: list[str]) -> None:
-    arguments = [*arguments, "optim.rows_per_step=4", "schedule.epochs=2", "eval.speak_tokens=0"]
+    arguments = [
+        *arguments, "optim=adamw_8bit", "adapter.r=64", "optim.rows_per_step=4",
+        "schedule.epochs=2", "eval.speak_tokens=0",
+    ]  # fmt: skip
     calm = Path(door("train", *arguments).stdout.strip())
     expected = bytes_of(calm)
     shutil.rmtree(calm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -14,7 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import by_hand
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from kills import AIMS, Site, freeze, result, stop
 from shows import tiny_overrides
@@ -22,8 +25,10 @@ from shows import tiny_overrides
 from understudy import artifacts, door
 from understudy.prepare import stage as prepare
 from understudy.records import jsonl
-from understudy.train import stage
-from understudy.train.stop import TOGETHER
+from understudy.train import rng, stage
+from understudy.train.step import take
+from understudy.train.stop import TOGETHER, Flag, Interrupted
+from understudy.train.training import Training
 
 SHORT = (
     "corpus=show",
@@ -184,6 +189,38 @@ def test_a_stop_anywhere_saves_and_the_resumed_run_is_bitwise_the_calm_one(site:
     assert result(site.run) == expected
 
 
+@pytest.mark.parametrize("passes", [0, 1, 3])
+def test_a_step_that_is_broken_off_leaves_no_trace(tmp_path: Path, passes: int) -> None:
+    """Gradients are dropped and the random generator is given back: dropout draws the same."""
+
+    class After(Flag):
+        """A signal that comes after so many passes."""
+
+        left = passes
+
+        def __bool__(self) -> bool:
+            self.left -= 1
+            return self.left < 0
+
+    def run(name: str) -> Training:
+        model = by_hand.with_lora(by_hand.random_model(), dropout=0.5)
+        torch.manual_seed(2)
+        settings = by_hand.config("optim.rows_per_step=4")
+        return by_hand.training(model, by_hand.talks(3, 8), tmp_path / name, settings)
+
+    calm = run("calm")
+    take(calm, calm.steps[0])
+    after = rng.state()["cpu"]
+    broken = run("broken")
+    with pytest.raises(Interrupted):
+        take(dataclasses.replace(broken, stop=After()), broken.steps[0])
+    assert all(parameter.grad is None for parameter in broken.trained)
+    take(broken, broken.steps[0])
+    assert torch.equal(rng.state()["cpu"], after)
+    pairs = zip(calm.trained, broken.trained, strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
 def test_a_second_signal_leaves_at_once_and_the_same_command_goes_on(site: Site) -> None:
     overrides = MANY_PASSES
     expected = site.calm(*overrides)
@@ -191,7 +228,8 @@ def test_a_second_signal_leaves_at_once_and_the_same_command_goes_on(site: Site)
     assert freeze(process, site.runs, AIMS["mid-epoch"]) is not None
     process.send(signal.SIGTERM)
     process.send(signal.SIGCONT)
-    while "once more to leave at once" not in (process.folder / "err").read_text():
+    said = process.folder / "err"
+    while process.running and "once more to leave at once" not in said.read_text():
         time.sleep(0.0002)
     assert stop(process)
     time.sleep(TOGETHER)

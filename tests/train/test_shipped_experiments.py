@@ -25,7 +25,7 @@ from understudy.config import stored
 from understudy.records import samples
 
 STAGES = ("prepare", "train", "generate", "compare")
-SHORT = ["corpus=show", "decoding.prompts=2", "decoding.batch=2"]
+SHORT = ["corpus=show", "decoding.prompts=2", "decoding.batch=2", "eval.speak_tokens=8"]
 BEES = ("roof", "honey", "winter", "hive", "keeper", "queen", "spring", "smoke", "wax")
 
 
@@ -175,12 +175,11 @@ def test_the_comments_figures_are_the_shipped_ones(llama2: Experiment) -> None:
     assert "More about" not in rows, "one comment a video, the best liked one"
 
 
-@pytest.mark.parametrize("name", ["mistral", pytest.param("llama2", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_killed_and_resumed_an_experiment_is_bitwise_the_same(
-    name: str, request: pytest.FixtureRequest, tmp_path: Path
+    experiment: Experiment, tmp_path: Path
 ) -> None:
     """The state of 8-bit and paged optimisers comes back too."""
-    experiment: Experiment = request.getfixturevalue(name)
     shutil.copytree(experiment.root, tmp_path / "again", ignore=shutil.ignore_patterns(".door-*"))
     root = tmp_path / "again"
     run = root / experiment.folder("train").relative_to(experiment.root)
