@@ -59,7 +59,7 @@ class Stopped(BaseException):  # a stop is an event, not an error
 
 
 def speaks() -> bool:
-    """Whether this process talks: of several that train together (torchrun) the first alone does."""
+    """Whether this process talks: of several that train together only the first does."""
     return os.environ.get("RANK", "0") == "0"
 
 
