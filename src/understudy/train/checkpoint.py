@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,8 @@ def kept(run: Training, found: list[Checkpoint]) -> list[Checkpoint]:
         chosen = [c for c in epochs if c.progress.epoch in keep.epochs]
     elif keep.last is not None:
         chosen = epochs[-keep.last :]
-    losses = [(loss, step) for step, loss in run.journal.values(FULL_VALID_LOSS) if step]
+    measured = run.journal.values(FULL_VALID_LOSS)
+    losses = [(loss, step) for step, loss in measured if step and math.isfinite(loss)]
     if keep.best and losses:
         best = min(losses)[1]
         chosen = [*chosen, *(c for c in epochs if c.progress.step == best)]
