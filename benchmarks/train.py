@@ -72,7 +72,8 @@ def main() -> None:
         else:
             repeat = 1 if given.quick else given.repeat
             cases = cpu_cases(given.cases, given.base, Path(folder), quick=given.quick)
-            name, result = "train", worst([compare(case, ours, repeat) for case in cases])
+            name = "train-quick" if given.quick else "train"
+            result = worst([compare(case, ours, repeat) for case in cases])
     result |= surroundings()
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
