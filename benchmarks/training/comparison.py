@@ -105,7 +105,8 @@ def summary(
         "peer_name": best and best["name"],
         "ratio": best and best["ratio"],
         "conditions": f"{case.conditions}, median of {len(next(iter(pairs.values())))}, "
-        f"alternating, each in a fresh process, loading left out; {settings}; "
+        f"alternating, each in a fresh process of {mine[0]['threads']} threads, loading left out; "
+        f"{settings}; "
         f"adapter in fp32, the rest in bf16{''.join(f', ours {o}' for o in ours.options)}",
         "over_trl_defaults": next((p["ratio"] for p in peers if p["name"] == TRL.name), None),
         "memory_over_best": best and round(parties[0]["peak_bytes"] / best["peak_bytes"], 3),

@@ -115,6 +115,8 @@ def run(setting: Setting, party: Party) -> dict[str, Any]:
     Raises:
         torch.OutOfMemoryError: it does not fit.
     """
+    import torch
+
     from training import ours, peers
 
     meter.hold(setting.budget_gib)
@@ -147,6 +149,7 @@ def run(setting: Setting, party: Party) -> dict[str, Any]:
         "held_bytes": held,
         "losses": marks.losses,
         "loss_after": None if party.kind == "unsloth" else judge(model, examples[: setting.judged]),
+        "threads": torch.get_num_threads(),
         "product_rate": rate,
         "product_use": timed * operations / seconds / rate,
     }

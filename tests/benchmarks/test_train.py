@@ -198,6 +198,7 @@ def figures(rate: float, **more: Any) -> dict[str, Any]:
         "tokens_per_second": rate,
         "peak_bytes": 100,
         "held_bytes": 50,
+        "threads": 2,
         "losses": [2.0],
         "loss_after": 1.0,
         **more,

@@ -291,6 +291,6 @@ def test_a_corpus_name_that_leaves_the_folder_is_refused(show: Any) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\x05", b"\xff" * 40, b"\x02" + b"\x00" * 7 + b"[]"])
 def test_a_damaged_adapter_has_no_size(show: Any, content: bytes) -> None:
-    file = show.run / "checkpoints" / "step-000016" / adapter.FILE
+    file = show.run / "checkpoints" / "step-000016" / adapter.FILES[0]
     file.write_bytes(content)
     assert adapter.parameters(show.run) is None

@@ -19,7 +19,7 @@ def test_help_names_the_groups_and_keeps_stdout_readable(command: Door, stage: s
     done = command(stage, "--help")
     assert done.returncode == 0
     assert f"python -m {stage} corpus=NAME" in done.stdout
-    assert "adapter: lora, qlora" in done.stdout
+    assert "adapter: dora, lora, lora_plus, qlora" in done.stdout
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -18,9 +18,10 @@ from pathlib import Path
 import by_hand
 import pytest
 import torch
+from doors import DoorProcess
 from hydra import compose, initialize_config_module
 from kills import AIMS, Site, freeze, result, stop
-from shows import tiny_overrides
+from shows import make_corpus, tiny_overrides
 
 from understudy import artifacts, door
 from understudy.prepare import stage as prepare
@@ -32,7 +33,7 @@ from understudy.train.training import Training
 
 SHORT = (
     "corpus=show",
-    "split.valid_items=1",
+    "split.valid_items=3",
     "split.valid_share=null",
     "optim.lr=1e-2",
     "optim.rows_per_step=4",
@@ -64,13 +65,14 @@ LANES = {
 
 
 @pytest.fixture(scope="module")
-def whole_site(
-    prepared_root: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Site:
+def whole_site(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Twelve short rows to learn from, three held out: two fit into one line when packed."""
     root = tmp_path_factory.mktemp("restart")
-    for name in ("data", "runs"):
-        shutil.copytree(prepared_root / name, root / name)
-    return Site(root, [*SHORT, *tiny_overrides(tiny_model)])
+    make_corpus(root, "show", items=15, turns=4)
+    arguments = [*SHORT, *tiny_overrides(tiny_model)]
+    ended = DoorProcess("prepare", arguments, root).wait()
+    assert ended.returncode == 0, ended.stderr
+    return Site(root, arguments)
 
 
 @pytest.fixture
