@@ -113,8 +113,8 @@ def make_weights(shape: Shape, target: Path) -> None:
         architectures=[f"{shape.kind}ForCausalLM"],
         dtype="bfloat16",
     )
-    vocabulary = made_up.words(2000)
-    made_up.write_model(raw, config, vocabulary, "cuda" if meter.on_gpu() else "cpu")
+    encoder = made_up.tokenizer(made_up.words(2000), config.vocab_size)
+    made_up.write_model(raw, config, encoder, "cuda" if meter.on_gpu() else "cpu")
     elsewhere({"quantise": [str(raw), str(target)]})
     shutil.rmtree(raw)
     (target / "done").touch()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from training import meter, rows
+from training.comparison import tidy
 from training.party import Party, Setting, alone, elsewhere
 
 CONTEXTS = (256, 512, 1024, 2048, 4096)
@@ -58,8 +59,8 @@ def one_context(overrides: Sequence[str], ours: Party, folder: Path, length: int
     return {
         "name": f"rows of {length} tokens",
         "unit": "real tokens/s",
-        "ours": mine.get("tokens_per_second"),
-        "peer": theirs.get("tokens_per_second"),
+        "ours": tidy(mine.get("tokens_per_second", 0.0)),
+        "peer": tidy(theirs.get("tokens_per_second", 0.0)),
         "peer_name": PEER.name,
         "ratio": round(mine["tokens_per_second"] / theirs["tokens_per_second"], 3)
         if whole
