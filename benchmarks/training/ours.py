@@ -81,7 +81,6 @@ def training(config: Config, model: Any, examples: Sequence[Example]) -> Any:  #
     torch.use_deterministic_algorithms(mode=not torch.cuda.is_available())
     if config.memory.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.enable_input_require_grads()
     model.train()
     rows_per_step = config.optim.rows_per_step or len(examples)
     steps = in_order(len(examples), rows_per_step, config.schedule.epochs)

@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
+import subprocess
+import sys
 import time
 from array import array
 from collections import Counter
@@ -204,6 +208,19 @@ def test_a_run_that_has_only_begun(tool: Any, run_folder: Path) -> None:
     jsonl.append(run_folder / "metrics.jsonl", {"step": 1, "train_loss": 3.0})
     (run_folder / "status.json").write_text("{")
     assert "unknown: status.json" in tool("show", run_folder).stdout
+
+
+def test_a_run_whose_process_is_gone_was_killed(tool: Any, run_folder: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    status = {"state": "running", "step": 7, "steps": 40, "host": socket.gethostname()}
+    for process, killed in ((ended.pid, True), (os.getpid(), False)):
+        (run_folder / "status.json").write_text(json.dumps({**status, "process": process}))
+        assert ("killed after step 7 of 40" in tool("show", run_folder).stdout) is killed
+    (run_folder / "status.json").write_text(
+        json.dumps({**status, "process": ended.pid, "host": "elsewhere"})
+    )
+    assert "killed" not in tool("show", run_folder).stdout
 
 
 def test_what_cannot_be_shown(tool: Any, corpus: Path, tmp_path: Path) -> None:

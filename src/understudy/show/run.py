@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ SUMMARY = {
     "best_step": "at step",
 }
 """What is shown of `summary.json`, in words."""
+GOING_ON = ("running", "validating_files")
 VALID_LOSS, VALID_ACCURACY = "full_valid_loss", "full_valid_mean_token_accuracy"
 
 
@@ -58,6 +61,24 @@ def _print_status(path: Path, console: Console) -> None:
         console.print(text(f"  {name}: {_said(value)}"), soft_wrap=True)
     if state == "succeeded" and not (path / "manifest.json").is_file():
         console.print(text("  but it has no manifest: it is not finished", "red"))
+    if state in GOING_ON and _is_dead(record):
+        step, steps = record.get("step", 0), record.get("steps", "?")
+        message = f"  but its process is gone: it was killed after step {step} of {steps}"
+        console.print(text(f"{message}; the same command goes on from its last checkpoint", "red"))
+
+
+def _is_dead(status: dict[str, Any]) -> bool:
+    """Whether the process that wrote a status is gone; unknown, so no, for one of another host."""
+    process = status.get("process")
+    if status.get("host") != socket.gethostname() or not isinstance(process, int):
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def _print_valid(lines: list[dict[str, Any]], console: Console) -> None:
