@@ -35,13 +35,9 @@ def fit(run: Training, start: Progress | None) -> Progress:
     run.journal.doing(Doing.training, at)
     saves = _Saves(run.config.keep, at.step)
     try:
+        _look(run, at)
         with progress("train", len(run.steps), "steps", done=at.step) as bar:
-            while True:
-                measure(run, at)
-                if at.ends_epoch:
-                    checkpoints.prune(run)
-                if at.step == len(run.steps) or stopping.exhausted(run, at):
-                    return at
+            while at.step < len(run.steps) and not stopping.exhausted(run, at):
                 _stop_if_asked(run)
                 step = run.steps[at.step]
                 run.journal.doing(Doing.training, at)
@@ -54,12 +50,21 @@ def fit(run: Training, start: Progress | None) -> Progress:
                 if step.ends_epoch or saves.due(at.step):
                     checkpoints.save(run, at)
                     saves.made(at.step)
+                _look(run, at)
     except Interrupted:
         if at.step > saves.step:
             checkpoints.save(run, at)
         text = f"stopped by {run.stop.signal} after step {at.step} of {len(run.steps)}"
         run.journal.message(text)
         raise Stopped(f"{text}: the same command goes on from here.") from None
+    return at
+
+
+def _look(run: Training, at: Progress) -> None:
+    """Measure what is due, and then remove the checkpoints that are not worth keeping."""
+    measure(run, at)
+    if at.ends_epoch:
+        checkpoints.prune(run)
 
 
 def _stop_if_asked(run: Training) -> None:
