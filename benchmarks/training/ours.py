@@ -65,39 +65,24 @@ def begin(
 
 
 def training(config: Config, model: Any, examples: Sequence[Example]) -> Any:  # noqa: ANN401
-    """What `train.stage` makes, over rows that lie in no prepared set, in the order given."""
+    """A run over rows that lie in no prepared set, in the order given."""
     import torch
 
     from understudy.artifacts import Identity
     from understudy.models.tokenizer import load_encoder
-    from understudy.train import optimizer
     from understudy.train.data import Dataset
-    from understudy.train.journal import Journal
-    from understudy.train.precision import Precision
-    from understudy.train.processes import Processes
-    from understudy.train.stop import Flag
-    from understudy.train.training import Training
+    from understudy.train.training import begin
 
     torch.use_deterministic_algorithms(mode=not torch.cuda.is_available())
-    if config.memory.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.train()
     rows_per_step = config.optim.rows_per_step or len(examples)
-    steps = in_order(len(examples), rows_per_step, config.schedule.epochs)
-    folder = Path(tempfile.gettempdir())
-    return Training(
-        config=config,
+    return begin(
+        config,
+        model,
         identity=Identity(stage="benchmark", format=1, config={}, inputs={}),
-        folder=folder,
-        journal=Journal(folder, len(steps)),
-        model=model,
-        optimizer=optimizer.build(model, config),
-        precision=Precision(config.model.dtype, model.device.type),
-        processes=Processes(),
+        folder=Path(tempfile.gettempdir()),
         encoder=load_encoder(config.model),
         data=Dataset(list(examples), []),
-        steps=steps,
-        stop=Flag(),
+        steps=in_order(len(examples), rows_per_step, config.schedule.epochs),
     )
 
 

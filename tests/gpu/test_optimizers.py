@@ -9,16 +9,11 @@ from typing import Any
 import pytest
 
 from understudy.artifacts import Identity
-from understudy.config.model import Dtype
 from understudy.config.optim import OptimConfig, Optimizer
 from understudy.records.checkpoints import Checkpoint, Progress
 from understudy.train import checkpoint as checkpoints
 from understudy.train import optimizer as optimizers
-from understudy.train.journal import Journal
-from understudy.train.precision import Precision
-from understudy.train.processes import Processes
-from understudy.train.stop import Flag
-from understudy.train.training import Training
+from understudy.train.training import Training, begin
 
 pytestmark = pytest.mark.gpu
 
@@ -38,19 +33,14 @@ def training(model: Any, kind: Optimizer, folder: Path) -> Training:
         node = compose("config", overrides=["corpus=none", f"optim={kind.value}", "optim.lr=1e-2"])
     config = to_config(node)
     assert config.optim == OptimConfig(name=kind, lr=1e-2)
-    return Training(
-        config=config,
+    return begin(
+        config,
+        model,
         identity=Identity(stage="train", format=0, config={}, inputs={}),
         folder=folder,
-        journal=Journal(folder, 9),
-        model=model,
-        optimizer=optimizers.build(model, config),
-        precision=Precision(Dtype.bf16, model.device.type),
-        processes=Processes(),
         encoder=None,  # type: ignore[arg-type]  # no text comes up
         data=None,  # type: ignore[arg-type]
         steps=(),
-        stop=Flag(),
     )
 
 

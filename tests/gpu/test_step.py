@@ -66,7 +66,6 @@ def test_packed_rows_have_the_loss_and_gradients_of_rows_alone(
     model = small(dtype.value)
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.enable_input_require_grads()
     packed = gradients(model, [examples[:2], examples[2:]], dtype)
     model.zero_grad()
     alone = gradients(model, [[example] for example in examples], dtype)

@@ -20,13 +20,9 @@ from understudy.artifacts import Identity
 from understudy.chat.encoder import IGNORED
 from understudy.config import Config
 from understudy.config.model import Dtype
-from understudy.train import optimizer, plan
+from understudy.train import plan
 from understudy.train.data import Dataset, Example
-from understudy.train.journal import Journal
-from understudy.train.precision import Precision
-from understudy.train.processes import Processes
-from understudy.train.stop import Flag
-from understudy.train.training import Training
+from understudy.train.training import Training, begin
 
 VOCABULARY = 300
 END = 2
@@ -125,23 +121,17 @@ def training(
     """A run that is ready for its first step."""
     settings = settings or config()
     folder.mkdir(parents=True, exist_ok=True)
-    data = Dataset(list(rows), [])
     supervised = [row.supervised for row in rows]
     steps = plan.plan(supervised, settings.optim, settings.schedule.epochs, settings.seed)
     encoder: Any = SimpleNamespace(end_ids=lambda: [END])
-    return Training(
-        config=settings,
+    return begin(
+        settings,
+        model,
         identity=Identity(stage="train", format=0, config={}, inputs={}),
         folder=folder,
-        journal=Journal(folder, len(steps)),
-        model=model.train(),
-        optimizer=optimizer.build(model, settings),
-        precision=Precision(settings.model.dtype, "cpu"),
-        processes=Processes(),
         encoder=encoder,
-        data=data,
+        data=Dataset(list(rows), []),
         steps=steps,
-        stop=Flag(),
     )
 
 

@@ -96,7 +96,6 @@ def test_whole_model_under_sdpa(tmp_path: Path) -> None:
 
 def test_lora_under_eager(tmp_path: Path) -> None:
     model = by_hand.with_lora(by_hand.random_model())
-    model.enable_input_require_grads()
     run = by_hand.training(model, by_hand.talks(0, 4), tmp_path)
     compare(run, FEWER_WINDOWS)
 
@@ -114,7 +113,6 @@ def test_a_step_reports_what_the_reference_finds(tmp_path: Path) -> None:
 
 def test_checkpointing_really_computes_again(tmp_path: Path) -> None:
     model = by_hand.with_lora(by_hand.random_model())
-    model.enable_input_require_grads()
     run = by_hand.training(model, by_hand.talks(0, 4), tmp_path)
     calls: list[int] = []
     layer = model.get_base_model().model.layers[0].mlp

@@ -95,12 +95,12 @@ def test_a_step_has_it_and_draws_it_once_whatever_is_computed_again(tmp_path: Pa
         for again in (False, True, True):
             model = by_hand.with_lora(by_hand.random_model(attention="sdpa"), zero=True)
             config = by_hand.config(
-                f"optim.neftune_alpha={ALPHA}", "memory.micro_batch=2", f"memory.packing={packing}"
+                f"optim.neftune_alpha={ALPHA}",
+                "memory.micro_batch=2",
+                f"memory.packing={packing}",
+                f"memory.checkpointing={again}",
             )
             run = by_hand.training(model, ROWS, tmp_path / f"{packing}", config)
-            if again:
-                model.gradient_checkpointing_enable({"use_reentrant": False})
-                model.enable_input_require_grads()
             torch.manual_seed(3)
             taken = take(run, run.steps[0])
             state = torch.get_rng_state()

@@ -29,15 +29,12 @@ from understudy.console import RunFailedError, UserError
 from understudy.records import checkpoints as records
 from understudy.records.checkpoints import Progress
 from understudy.records.rows import Message
-from understudy.train import budget, checkpoint, longest, mask, optimizer, preflight, rng, room
+from understudy.train import budget, checkpoint, longest, mask, preflight, rng, room
 from understudy.train.data import Example, load
-from understudy.train.journal import FULL_VALID_LOSS, Journal
+from understudy.train.journal import FULL_VALID_LOSS
 from understudy.train.layout import lay_out, tokens
 from understudy.train.plan import plan
-from understudy.train.precision import Precision
-from understudy.train.processes import Processes
-from understudy.train.stop import Flag
-from understudy.train.training import Training
+from understudy.train.training import Training, begin
 
 Ready = Callable[..., Training]
 Start = Callable[..., Any]
@@ -80,19 +77,14 @@ def ready(configured: Callable[..., Config], tmp_path: Path) -> Ready:
         model = learned.attach(load_base(config.model, config.adapter), config.adapter)
         folder = tmp_path / "run"
         folder.mkdir(exist_ok=True)
-        return Training(
-            config=config,
+        return begin(
+            config,
+            model,
             identity=Identity(stage="train", format=0, config={}, inputs={}),
             folder=folder,
-            journal=Journal(folder, len(steps)),
-            model=model.train(),
-            optimizer=optimizer.build(model, config),
-            precision=Precision(config.model.dtype, "cpu"),
-            processes=Processes(),
             encoder=encoder,
             data=data,
             steps=steps,
-            stop=Flag(),
         )
 
     return make

@@ -17,7 +17,7 @@ from understudy.train import full_disk, layout, plan, rng, siblings
 from understudy.train.journal import Journal, State
 from understudy.train.processes import Processes
 from understudy.train.stop import Flag, stop_flag
-from understudy.train.training import Training
+from understudy.train.training import Training, begin
 
 FORMAT = 2
 READS = ("model", "adapter", "optim", "schedule", "seed")
@@ -147,7 +147,6 @@ def _ready(job: Job, journal: Journal, stop: Flag) -> Training:
     from understudy.models.base import load_base
     from understudy.models.tokenizer import load_encoder
     from understudy.train import budget, data, optimizer, preflight
-    from understudy.train.precision import Precision
 
     config = job.config
     encoder = load_encoder(config.model)
@@ -169,27 +168,20 @@ def _ready(job: Job, journal: Journal, stop: Flag) -> Training:
     if not job.processes.first:
         # All begin with the same weights; what they drop out must differ.
         rng.seed(config.seed, job.processes.rank)
-    if config.memory.checkpointing:
-        # Without re-entering, the embedding need not ask for a gradient, and blocks below the first
-        # that is trained are not gone through backwards.
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.train()
     trained, everything = learned.count(model), sum(p.numel() for p in model.parameters())
     share = trained / everything
     say(f"train: {trained:,} of {everything:,} parameters are trained ({share:.2%})")
     optimizer.say_what_cannot_be(config.optim)
-    return Training(
-        config=config,
+    return begin(
+        config,
+        model,
         identity=job.identity,
         folder=job.folder,
-        journal=journal,
-        model=model,
-        optimizer=optimizer.build(model, config),
-        precision=Precision(config.model.dtype, model.device.type),
-        processes=job.processes,
         encoder=encoder,
         data=dataset,
         steps=steps,
+        journal=journal,
+        processes=job.processes,
         stop=stop,
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from understudy.artifacts import Identity
 from understudy.chat.encoder import Encoder
 from understudy.config import Config
+from understudy.train import optimizer
 from understudy.train.data import Dataset
 from understudy.train.journal import Journal
 from understudy.train.plan import Step
@@ -44,3 +45,51 @@ class Training:
     def trained(self) -> list[Any]:
         """The parameters that are trained."""
         return [p for p in self.model.parameters() if p.requires_grad]
+
+
+def begin(  # noqa: PLR0913  # what a run is made of, each by its name
+    config: Config,
+    model: Any,  # noqa: ANN401  # transformers has no types
+    *,
+    identity: Identity,
+    folder: Path,
+    encoder: Encoder,
+    data: Dataset,
+    steps: Sequence[Step],
+    journal: Journal | None = None,
+    processes: Processes | None = None,
+    stop: Flag | None = None,
+) -> Training:
+    """A run at its beginning: the model set to learn, with a new optimiser.
+
+    Args:
+        config: What decides how it learns.
+        model: The base with what is learned on it.
+        identity: What its checkpoints are made of.
+        folder: Where they go.
+        encoder: Writes as the model reads.
+        data: The rows.
+        steps: Which of them make which step.
+        journal: Where the run stands; None: nowhere yet.
+        processes: Who trains; None: this process, with those it was started with.
+        stop: What a signal raises; None: nothing does.
+    """
+    if config.memory.checkpointing:
+        # Without re-entering, the embedding need not ask for a gradient, and blocks below the first
+        # that is trained are not gone through backwards.
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    return Training(
+        config=config,
+        identity=identity,
+        folder=folder,
+        journal=journal or Journal(folder, len(steps)),
+        model=model,
+        optimizer=optimizer.build(model, config),
+        precision=Precision(config.model.dtype, model.device.type),
+        processes=processes or Processes(),
+        encoder=encoder,
+        data=data,
+        steps=steps,
+        stop=stop or Flag(),
+    )
