@@ -68,7 +68,7 @@ def _look(run: Training, at: Progress) -> None:
 
 
 def _stop_if_asked(run: Training) -> None:
-    if run.processes.any(flag=bool(run.stop)):
+    if run.processes.any(flag=run.stop.raised):
         raise Interrupted
 
 

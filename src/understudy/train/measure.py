@@ -62,7 +62,7 @@ def _sample(run: Training, at: Progress) -> None:
 def _evaluate(run: Training, at: Progress, examples: Sequence[Example], label: str) -> Scores:
     def between() -> None:
         # Several processes would have to agree on it between all passes: they stop at a step's end.
-        if run.stop and run.processes.count == 1:
+        if run.stop.raised and run.processes.count == 1:
             raise Interrupted
 
     run.journal.doing(Doing.measuring, at)

@@ -27,13 +27,18 @@ class Interrupted(Exception):  # noqa: N818  # an event, not an error
 
 
 class Flag:
-    """Whether a stop was asked for."""
+    """Whether a stop was asked for.
+
+    It is asked by name and has no truth value of its own: `flag or Flag()` would take one that is
+    not yet raised for none at all.
+    """
 
     def __init__(self) -> None:
         self.signal: str | None = None
         self.deferred = False
 
-    def __bool__(self) -> bool:
+    @property
+    def raised(self) -> bool:
         return self.signal is not None
 
     def defer(self) -> None:
@@ -57,7 +62,7 @@ def stop_flag(cancelled: Callable[[], None] = lambda: None) -> Iterator[Flag]:
     flag = Flag()
 
     def note(number: int, _frame: FrameType | None) -> None:
-        if flag:
+        if flag.raised:
             return
         flag.signal = signal.Signals(number).name
         if not flag.deferred:
