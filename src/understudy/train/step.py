@@ -48,7 +48,12 @@ def take(run: Training, step: Step) -> Taken:
     supervised = sum(example.supervised for example in examples)
     before = rng.state()
     while True:
-        sums = accumulate(run, passes, supervised)
+        try:
+            sums = accumulate(run, passes, supervised)
+        except Interrupted:
+            run.optimizer.zero_grad(set_to_none=True)
+            rng.restore(before)
+            raise
         run.precision.unscale(run.optimizer)
         norm = clip(run)
         overflowed = math.isfinite(sums.loss) and not math.isfinite(norm)
@@ -75,17 +80,18 @@ def learning_rate(run: Training, number: int) -> float:
 
 
 def accumulate(run: Training, passes: Sequence[Sequence[Line]], supervised: int) -> Sums:
-    """Gradients and sums of all forward passes, this process's share of them and the others'."""
+    """Gradients and sums of all forward passes, this process's share of them and the others'.
+
+    Raises:
+        Interrupted: a stop was asked for between two passes.
+    """
     import torch
 
     # On the device, and read once a step: each read would make the GPU wait.
     found = torch.zeros(2, dtype=torch.float64, device=run.model.device)
-    before = rng.state()
     for lines in run.processes.share(passes):
-        if run.stop and run.processes.count == 1:
+        if run.stop.raised and run.processes.count == 1:
             # On a slow card a step takes minutes, and whoever sends the signal waits for seconds.
-            run.optimizer.zero_grad(set_to_none=True)
-            rng.restore(before)
             raise Interrupted
         found += forward_backward(run, lines, supervised)
     run.processes.sum_gradients(run.trained)
