@@ -32,19 +32,12 @@ def prepared(config: Config) -> Made:
     Raises:
         UserError: it cannot be made; the child said why. Or it was changed after it was made.
     """
-    from understudy.prepare.stage import locate
+    from understudy.prepare.stage import is_made, locate
 
     identity, folder = locate(config)
-    manifest = artifacts.read_manifest(folder / "manifest.json")
-    fault = manifest and artifacts.damage(folder / "manifest.json", manifest)
-    if fault and not config.fresh:
-        raise UserError(
-            f"the prepared set was changed after it was made ({fault}), and nothing is overwritten "
-            "unasked. Put the file back; to have the set made again, run python -m prepare with "
-            "the same arguments and fresh=true; to learn from rows of your own, give them with "
-            "task=messages task.rows=<file>."
-        )
-    if not artifacts.is_done(folder / "manifest.json", identity):
+    manifest = folder / "manifest.json"
+    made = artifacts.is_done(manifest, identity) if config.fresh else is_made(folder, identity)
+    if not made:
         say("the prepared set is missing: running python -m prepare with the same arguments")
         command = [sys.executable, "-m", "prepare", *sys.argv[1:]]
         code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode

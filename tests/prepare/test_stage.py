@@ -147,6 +147,21 @@ def test_a_changed_transcript_makes_another_set(door: Door, show: Path) -> None:
     assert second.stdout != first.stdout
 
 
+def test_a_set_that_was_changed_by_hand_is_not_overwritten_unasked(door: Door, show: Path) -> None:
+    assert show.is_dir()
+    folder = Path(door("prepare", *ARGUMENTS).stdout.strip())
+    rows = folder / "train.jsonl"
+    made = rows.read_bytes()
+    rows.write_bytes(made.replace(b"bees", b"wasps", 1))
+    refused = door("prepare", *ARGUMENTS)
+    assert refused.returncode == 2
+    assert "was changed after it was made" in refused.stderr
+    assert "fresh=true" in refused.stderr
+    assert b"wasps" in rows.read_bytes()
+    assert door("prepare", *ARGUMENTS, "fresh=true").returncode == 0
+    assert rows.read_bytes() == made
+
+
 def test_killed_in_the_middle_nothing_half_made_is_taken_for_done(
     door: Door, start: Callable[..., Any], show: Path
 ) -> None:

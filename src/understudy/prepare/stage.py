@@ -78,18 +78,39 @@ def _located(config: Config, inputs: Inputs) -> tuple[Identity, Path]:
     return made_of, made_of.folder(config.paths.runs, f"{config.corpus}-{config.task.name}")
 
 
+def is_made(folder: Path, made_of: Identity) -> bool:
+    """Whether the set is there, with the files that were made.
+
+    Raises:
+        UserError: a file of it was changed; the message names it, and what to do instead.
+    """
+    manifest = artifacts.read_manifest(folder / "manifest.json")
+    if manifest is None or manifest.identity.hash != made_of.hash:
+        return False
+    fault = artifacts.damage(folder / "manifest.json", manifest)
+    if fault is not None:
+        raise UserError(
+            f"the prepared set was changed after it was made ({fault}), and nothing is overwritten "
+            "unasked. Put the file back; to have the set made again, run python -m prepare with "
+            "the same arguments and fresh=true; to learn from rows of your own, give them with "
+            "task=messages task.rows=<file>."
+        )
+    return True
+
+
 def run(config: Config) -> Outcome:
     """Make the prepared set, unless it is made already.
 
     Raises:
-        UserError: nothing to prepare, nothing usable in it, or too much of it is dropped.
+        UserError: nothing to prepare, nothing usable in it, too much of it is dropped, or it was
+            changed after it was made.
     """
     task = tasks.find(config.task.name)
     inputs = sources.find(config, task)
     made_of, folder = _located(config, inputs)
     manifest = folder / "manifest.json"
     with artifacts.exclusive(folder, wait=True):
-        if not config.fresh and artifacts.is_done(manifest, made_of):
+        if not config.fresh and is_made(folder, made_of):
             found = json.loads((folder / "ledger.json").read_text(encoding="utf-8"))
             check_dropped(found["words_in"], found["unasked"], config.max_dropped_share)
             say(f"prepare: done already: {folder}")
