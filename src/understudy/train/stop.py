@@ -27,7 +27,7 @@ class Interrupted(Exception):  # noqa: N818  # an event, not an error
 
 
 class Flag:
-    """Whether a stop was asked for.
+    """Tells those who do the work that a signal came.
 
     It is asked by name and has no truth value of its own: `flag or Flag()` would take one that is
     not yet raised for none at all.
@@ -39,6 +39,7 @@ class Flag:
 
     @property
     def raised(self) -> bool:
+        """Whether a stop was asked for."""
         return self.signal is not None
 
     def defer(self) -> None:
