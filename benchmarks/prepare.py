@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import resource
 import shutil
@@ -22,10 +21,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
+
+from surroundings import surroundings
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "prepare.json"
@@ -247,26 +247,14 @@ def main() -> None:
         for small, large in pairwise(one for one in cases if one["kind"] == kind)
     ]
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({**result, **surroundings()}, indent=1) + "\n")
+    RESULTS.write_text(json.dumps({**result, **surroundings(*PACKAGES)}, indent=1) + "\n")
     print(json.dumps(result))
 
 
 QUICK, ONCE = 100, 1000
 """Hours above which a case is run once only: with --quick, and without."""
+PACKAGES = ("understudy", "tokenizers", "transformers", "datasets", "datasketch")
 KEYS = ("unit", "ours", "peer", "peer_name", "ratio", "conditions")
-
-
-def surroundings() -> dict[str, Any]:
-    """Hardware, versions, commit."""
-    names = ("understudy", "tokenizers", "transformers", "datasets", "datasketch")
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False
-    )
-    return {
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
-        "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
-        "commit": commit.stdout.strip() or None,
-    }
 
 
 if __name__ == "__main__":

@@ -14,19 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from training import rows
+from surroundings import Card, surroundings
+from training import gpu, rows
 from training.comparison import (
     GROUPED,
     OURS,
@@ -42,6 +39,9 @@ from training.party import Setting, in_child
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 EMBEDDED = "package:smollm2_135m"
+PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes", "understudy")
+PEERS = ("unsloth", "liger-kernel", "flash-attn")
+"""What a GPU's peers may use where it is installed."""
 LORA = ("adapter=lora", "adapter.r=16", "adapter.alpha=32", "optim=adamw", "optim.lr=1e-3")
 
 
@@ -56,8 +56,6 @@ def main() -> None:
     ours = replace(OURS, options=tuple(given.ours))
     with tempfile.TemporaryDirectory(prefix="understudy-train-") as folder:
         if given.gpu:
-            from training import gpu
-
             name, result = f"train-gpu-{given.part}", gpu.measure(given.part, ours, Path(folder))
         elif given.growth:
             from training import growth
@@ -74,11 +72,15 @@ def main() -> None:
             cases = cpu_cases(given.cases, given.base, Path(folder), quick=given.quick)
             name = "train-quick" if given.quick else "train"
             result = worst([compare(case, ours, repeat) for case in cases])
-    result |= surroundings()
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    # Asked last: before, this process would hold memory of the GPU that is measured.
+    result |= surroundings(*PACKAGES, *(PEERS if given.gpu else ()), card=Card.found())
+    result["commit"] = given.commit or result["commit"]
+    given.results.mkdir(parents=True, exist_ok=True)
+    file = given.results / f"{name}.json"
+    file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"train: written: {file}", file=sys.stderr, flush=True)
     print(json.dumps(result))
-    sys.exit(0 if result.get("agree", True) else 1)
+    sys.exit(0 if result.get("agree", True) and "failed" not in result else 1)
 
 
 def arguments() -> argparse.Namespace:
@@ -93,9 +95,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--ours", nargs="+", default=[], help="our settings, as memory.packing=true"
     )
-    for name in ("growth", "profile", "gpu"):
-        parser.add_argument(f"--{name}", action="store_true")
-    parser.add_argument("--part", default="4096", help="with --gpu: which part")
+    parser.add_argument("--growth", action="store_true", help="cost over context and over rows")
+    parser.add_argument("--profile", action="store_true", help="where a step's time goes")
+    parser.add_argument("--gpu", action="store_true", help="a 7B and an 8B shape on a CUDA GPU")
+    parser.add_argument(
+        "--part",
+        choices=gpu.PARTS,
+        default="4096",
+        help="with --gpu: `weights` first, a few minutes; then each in under 8 minutes (4096)",
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the result")
+    parser.add_argument("--commit", help="what to note as commit where git cannot be asked")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -164,27 +174,6 @@ def worst(cases: list[dict[str, Any]]) -> dict[str, Any]:
     keys = ("unit", "ours", "peer", "peer_name", "ratio", "conditions")
     agree = all(case["agree"] for case in cases)
     return {"name": "train", **{k: least.get(k) for k in keys}, "agree": agree, "cases": cases}
-
-
-def surroundings() -> dict[str, Any]:
-    """Hardware, versions, commit."""
-    names = ("torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes", "understudy")
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False
-    )
-    return {
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
-        "versions": {"python": platform.python_version(), **{n: installed(n) for n in names}},
-        "commit": commit.stdout.strip() or None,
-    }
-
-
-def installed(name: str) -> str | None:
-    """A package's version; None where it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 if __name__ == "__main__":

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,16 +20,14 @@ REPOSITORY = Path(__file__).parent.parent
 SCRIPT = REPOSITORY / "benchmarks" / "gpu.py"
 
 
-@pytest.fixture(scope="module")
-def gpu() -> ModuleType:
-    """The script as a module."""
-    spec = importlib.util.spec_from_file_location("benchmark_gpu", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="module", autouse=True)
+def imported() -> None:
+    """The script's parts, so that they are found here, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)
+        # No longer: in the forked doors `train` would be the benchmark.
+        for name in ("machine", "model", "order", "result"):
+            importlib.import_module(f"card.{name}")
 
 
 def script(*arguments: object, seconds: float = 900) -> subprocess.CompletedProcess[str]:
@@ -86,35 +83,45 @@ class Forked:
     at = 0
 
 
-def walked(gpu: ModuleType, folder: Path) -> Any:
+def walked(folder: Path) -> Any:
     """The trial, its doors forked and its model made here: no interpreter is started."""
+    from card import child, trial
+    from card.machine import machine
+    from card.model import random_model
+    from card.size import REHEARSED
 
-    class Walker(gpu.Child):  # type: ignore[misc,name-defined]
+    class Walker(child.Child):  # type: ignore[misc]
         def kill(self) -> None:
             self.process.kill()
             self.process.wait()
             self._finish()
 
-    class Trial(gpu.Trial):  # type: ignore[misc,name-defined]
+    class Trial(trial.Trial):  # type: ignore[misc]
         def write(self, _limit: float, *, rehearse: bool) -> dict[str, Any]:
             assert rehearse
-            made = gpu.random_model(self.folder, json.dumps(self.size.shape), rehearse)
+            made = random_model(self.folder, self.size.shape, rehearse=rehearse)
             assert DoorProcess("prepare", self.arguments, self.folder).wait().returncode == 0
             return dict(made)
 
         def start(self) -> Walker:
             return Walker(Forked("train", self.arguments, self.folder))
 
-    return Trial(gpu.REHEARSED, folder, gpu.machine(rehearse=True))
+    return Trial(REHEARSED, folder, machine(rehearse=True))
 
 
 def test_it_trains_is_killed_resumes_stops_and_ends(
-    gpu: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    trial = walked(gpu, tmp_path)
-    result = gpu.Result(gpu.REHEARSED, gpu.machine(rehearse=True), tmp_path / "results")
-    parts = gpu.Parts(900, result.write)
-    gpu.do_all(parts, trial, Namespace(rehearse=True, without_tests=True))
+    from card.machine import machine
+    from card.order import do_all
+    from card.parts import Parts
+    from card.result import Result
+    from card.size import REHEARSED
+
+    trial = walked(tmp_path)
+    result = Result(REHEARSED, machine(rehearse=True), tmp_path / "results")
+    parts = Parts(900, result.write)
+    do_all(parts, trial, rehearse=True, without_tests=True)
     said = capfd.readouterr().err
     assert parts.code == 0, said
     whole(json.loads(result.file.read_text()), said)
@@ -166,11 +173,13 @@ def test_what_there_is_no_time_for_is_left_out_and_said(tmp_path: Path) -> None:
     assert "LEFT OUT: tests, weights, train and kill, resume and stop, end" in done.stderr
 
 
-def test_a_failed_part_stops_only_what_needs_it(gpu: ModuleType) -> None:
-    def fails(_limit: float) -> dict[str, Any]:
-        raise gpu.PartFailedError("for a reason")
+def test_a_failed_part_stops_only_what_needs_it() -> None:
+    from card.parts import PartFailedError, Parts
 
-    parts = gpu.Parts(100)
+    def fails(_limit: float) -> dict[str, Any]:
+        raise PartFailedError("for a reason")
+
+    parts = Parts(100)
     parts.take("first", fails, least=1, most=9)
     parts.take("second", lambda limit: {"limit": limit}, least=1, most=9, needs="first")
     parts.take("third", lambda limit: {"limit": limit}, least=1, most=9)
@@ -183,15 +192,16 @@ def test_a_failed_part_stops_only_what_needs_it(gpu: ModuleType) -> None:
     assert parts.code == 1
 
 
-def test_a_process_that_takes_too_long_is_ended_with_its_children(
-    gpu: ModuleType, tmp_path: Path
-) -> None:
+def test_a_process_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
+    from card.child import Child
+    from card.parts import PartFailedError
+
     body = (
         "import subprocess; inner = subprocess.Popen(['sleep', '60']); "
         "print(inner.pid, flush=True); inner.wait()"
     )
-    child = gpu.Child.python(["-c", body], tmp_path)
-    with pytest.raises(gpu.PartFailedError, match="did not end within 3 s"):
+    child = Child.python(["-c", body], tmp_path)
+    with pytest.raises(PartFailedError, match="did not end within 3 s"):
         child.must_end(0, 3)
     state = Path(f"/proc/{child.out[0]}/stat")
     deadline = time.monotonic() + 5
@@ -204,10 +214,13 @@ def test_a_process_that_takes_too_long_is_ended_with_its_children(
 class Past:
     """A run folder before and after a resume."""
 
-    def __init__(self, gpu: ModuleType, folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
+        from card.size import REHEARSED
+        from card.trial import Trial
+
         self.run = folder / "runs" / "train" / "one"
         self.run.mkdir(parents=True)
-        self.trial = gpu.Trial(gpu.REHEARSED, folder, {"bf16": True})
+        self.trial = Trial(REHEARSED, folder, {"bf16": True})
         self.lines = [{"step": n, "train_loss": 7 - 0.1 * n, "tokens": 9 * n} for n in (1, 2, 3)]
         self.trial.before = {line["step"]: dict(line) for line in self.lines}
         self.trial.plan = b"plan"
@@ -220,68 +233,101 @@ class Past:
         return dict(self.trial._compare(3))
 
 
-def test_a_resumed_step_must_be_the_one_before_the_kill(gpu: ModuleType, tmp_path: Path) -> None:
-    past = Past(gpu, tmp_path)
+def test_a_resumed_step_must_be_the_one_before_the_kill(tmp_path: Path) -> None:
+    from card.parts import PartFailedError
+
+    past = Past(tmp_path)
     assert past.compare()["loss_apart"] == 0
     past.lines[2]["train_loss"] += 0.002
-    with pytest.raises(gpu.PartFailedError, match=r"6\.70200 after the resume, 6\.70000 before"):
+    with pytest.raises(PartFailedError, match=r"6\.70200 after the resume, 6\.70000 before"):
         past.compare()
     past.lines[2] = {"step": 3, "train_loss": 6.7, "tokens": 28}
-    with pytest.raises(gpu.PartFailedError, match="step 3 has other rows"):
+    with pytest.raises(PartFailedError, match="step 3 has other rows"):
         past.compare()
 
 
-def test_a_loss_that_never_moved_shows_nothing(gpu: ModuleType, tmp_path: Path) -> None:
-    past = Past(gpu, tmp_path)
+def test_a_loss_that_never_moved_shows_nothing(tmp_path: Path) -> None:
+    from card.parts import PartFailedError
+
+    past = Past(tmp_path)
     for line in (*past.lines, *past.trial.before.values()):
         line["train_loss"] = 7.0
-    with pytest.raises(gpu.PartFailedError, match="says nothing"):
+    with pytest.raises(PartFailedError, match="says nothing"):
         past.compare()
 
 
 def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
-    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trial = gpu.Trial(gpu.FULL, tmp_path, {"bf16": True})
+    from card.parts import PartFailedError
+    from card.size import FULL
+    from card.trial import Trial
+
+    trial = Trial(FULL, tmp_path, {"bf16": True})
     usage = type("Usage", (), {"free": 3 * 2**30})
-    monkeypatch.setattr(gpu.shutil, "disk_usage", lambda _folder: usage)
-    with pytest.raises(
-        gpu.PartFailedError, match=r"3\.0 GiB free and 15\.5 are needed: set TMPDIR"
-    ):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: usage)
+    with pytest.raises(PartFailedError, match=r"3\.0 GiB free and 15\.5 are needed: set TMPDIR"):
         trial.write(1, rehearse=False)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("card", "budget"), [(139.8, 24), (23.64, 23.6), (15.9, 15.9)])
-def test_no_more_than_the_card_has_is_asked_for(
-    gpu: ModuleType, tmp_path: Path, card: float, budget: float
-) -> None:
-    trial = gpu.Trial(gpu.FULL, tmp_path, {"bf16": False, "gib": card})
+def test_no_more_than_the_card_has_is_asked_for(tmp_path: Path, card: float, budget: float) -> None:
+    from card.size import FULL
+    from card.trial import Trial
+
+    trial = Trial(FULL, tmp_path, {"bf16": False, "gib": card})
     assert f"memory.budget_gib={budget:g}" in {
         argument.replace(".0", "") for argument in trial.arguments
     }
     assert "model.dtype=fp16" in trial.arguments
 
 
-def test_skipped_tests_count_as_not_passed(gpu: ModuleType, tmp_path: Path) -> None:
+def test_skipped_tests_count_as_not_passed(tmp_path: Path) -> None:
+    from card.suite import outcomes
+
     report = tmp_path / "tests.xml"
     report.write_text(
         '<testsuites><testsuite><testcase name="good"/><testcase name="bad"><failure/></testcase>'
         '<testcase name="torn"><error/></testcase><testcase name="left"><skipped/></testcase>'
         "</testsuite></testsuites>"
     )
-    found = gpu.outcomes(report)
+    found = outcomes(report)
     assert found == {"tests": 4, "failed": ["bad", "torn"], "skipped": ["left"]}
 
 
-def test_the_shape_is_that_of_mistral_7b(gpu: ModuleType) -> None:
-    """7,241,732,096 parameters, as the hub counts them."""
+@pytest.mark.parametrize(
+    ("kind", "name", "parameters"),
+    [("Mistral", "MISTRAL_7B", 7_241_732_096), ("Llama", "LLAMA_8B", 8_030_261_248)],
+)
+def test_the_shapes_are_those_of_the_models(kind: str, name: str, parameters: int) -> None:
+    """As many parameters as the hub counts."""
+    import shapes
     import torch
-    from transformers import AutoModelForCausalLM, MistralConfig
+    from card.size import FULL
+    from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(MistralConfig(**gpu.FULL.shape))
-    assert sum(p.numel() for p in model.parameters()) == 7_241_732_096
+        model = AutoModelForCausalLM.from_config(shapes.config_of(kind, getattr(shapes, name)))
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert FULL.shape == shapes.MISTRAL_7B
+    assert getattr(model.config, "sliding_window", None) is None
+
+
+def test_what_a_benchmark_ran_on_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    import surroundings
+
+    card = surroundings.Card(
+        name="NVIDIA T4", gib=14.56, capability="7.5", bf16=False, cuda="13.0", driver="580.1"
+    )
+    found = surroundings.surroundings("torch", "no-such-package", card=card)
+    assert found["hardware"].startswith("NVIDIA T4, 15 GiB, compute capability 7.5, ")
+    assert found["versions"]["torch"]
+    assert found["versions"]["no-such-package"] is None
+    assert (found["versions"]["cuda"], found["versions"]["driver"]) == ("13.0", "580.1")
+    # A machine without git.
+    monkeypatch.setenv("PATH", "")
+    assert surroundings.surroundings()["commit"] is None
 
 
 def test_the_tests_for_a_gpu_are_skipped_without_one() -> None:

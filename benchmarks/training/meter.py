@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import resource
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -85,22 +84,6 @@ def _status(name: str) -> int:
     text = Path("/proc/self/status").read_text(encoding="ascii")
     found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
     return int(found[1]) * 1024 if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def product_rate() -> float:
-    """bf16 operations a second of a matrix product too large for the caches, median of five."""
-    import torch
-
-    size, device = (8192, "cuda") if on_gpu() else (1536, "cpu")
-    one, other = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
-    seconds = []
-    for _ in range(6):
-        wait()
-        began = time.perf_counter()
-        torch.mm(one, other)
-        wait()
-        seconds.append(time.perf_counter() - began)
-    return 2 * size**3 / statistics.median(seconds[1:])
 
 
 def operations(model: Any, examples: Sequence[Example]) -> float:  # noqa: ANN401  # no types

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from surroundings import product_rate
+
 from training import meter, rows
 from understudy.train.data import Example
 
@@ -100,10 +102,10 @@ def _done(work: dict[str, Any]) -> dict[str, Any]:
     if "longest" in work:
         from training import gpu
 
-        name, base, options = work["longest"]
+        name, base, options, seconds = work["longest"]
         shape = next(shape for shape in (gpu.MISTRAL, gpu.LLAMA) if shape.name == name)
         most = shape.sizes["max_position_embeddings"]
-        return gpu.try_lengths(shape, Path(base), tuple(options), most)
+        return gpu.try_lengths(shape, Path(base), tuple(options), most, seconds)
     party, setting = work["party"], work["setting"]
     party["options"], setting["overrides"] = tuple(party["options"]), tuple(setting["overrides"])
     return run(Setting(**setting), Party(**party))
@@ -121,7 +123,7 @@ def run(setting: Setting, party: Party) -> dict[str, Any]:
 
     meter.hold(setting.budget_gib)
     examples = rows.read(Path(setting.rows))
-    rate = meter.product_rate()
+    rate = product_rate()
     config = ours.config_of(setting, party)
     # Unsloth changes the other libraries while it is imported, so its model comes from itself.
     model = peers.unsloth_model(config) if party.kind == "unsloth" else ours.model_of(config)
@@ -138,7 +140,7 @@ def run(setting: Setting, party: Party) -> dict[str, Any]:
     seconds = marks.times[-1] - marks.times[first]
     timed = setting.epochs - setting.warm_epochs
     tokens = timed * sum(len(example.ids) for example in examples)
-    rate = (rate + meter.product_rate()) / 2
+    rate = (rate + product_rate()) / 2
     return {
         "tokens_per_second": tokens / seconds,
         "tokens": tokens,

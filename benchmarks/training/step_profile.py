@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from surroundings import product_rate
+
 from training import meter, ours, rows
 from training.party import Party, Setting, warm
 
@@ -87,7 +89,7 @@ def one_case(
     step.take(run, run.steps[0])
     rest = run.steps[1:]
     plain = timed(lambda: [step.take(run, one) for one in rest])
-    rate = meter.product_rate()
+    rate = product_rate()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if meter.on_gpu() else [])]
     with named(model), profile(activities=activities) as found:
         under = timed(lambda: [step.take(run, one) for one in rest])

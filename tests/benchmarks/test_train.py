@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,14 +12,6 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def importable() -> Iterator[None]:
-    """Its parts can be imported here as beside the script."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -310,71 +302,3 @@ def test_growth_follows_the_rows_through_the_data_path(tmp_path: Path) -> None:
     assert found["tokens"] > 40 * 40
     assert found["seconds_a_step"] > 0
     assert len((tmp_path / "set" / "plan.jsonl").read_text().splitlines()) == 5
-
-
-# --- on a GPU ---
-
-
-@pytest.mark.parametrize("limit", [100, 4096, 5000, 78_475, 131_072, 200_000])
-def test_the_longest_row_is_found(limit: int) -> None:
-    from training import gpu
-
-    tried: list[int] = []
-
-    def fits(length: int) -> bool:
-        tried.append(length)
-        return length <= limit
-
-    found, ended = gpu.search(fits, 4096, 131_072, 1024, 60)
-    assert found <= limit
-    if limit >= 131_072:
-        assert (found, ended) == (131_072, "most")
-    else:
-        assert ended == "found"
-        assert limit - found <= 1024
-    assert len(tried) < 24
-    assert gpu.search(fits, 4096, 131_072, 1024, 0.0) == (0, "time")
-
-
-def test_gpu_parts_train_a_tiny_shape_in_4_bits(tmp_path: Path) -> None:
-    import torch
-    from training import gpu, meter, party
-    from training.comparison import OURS
-
-    sizes = {
-        "vocab_size": 1024,
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 512,
-    }
-    shape = gpu.Shape(name="tiny", kind="Mistral", sizes=sizes, r=4, alpha=8)
-    folder = tmp_path / "weights"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpu, "elsewhere", lambda work: gpu.quantise(*map(Path, work["quantise"])))
-        patch.setattr(gpu, "STEP_TOKENS", 128)
-        gpu.make_weights(shape, folder)
-        case = gpu.case_of(shape, folder, 64, tmp_path)
-    assert not folder.with_name("weights-raw").exists()
-    assert json.loads((folder / "config.json").read_text())["sliding_window"] is None
-    assert case.setting.rows_per_step == 2
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    mine, theirs = (party.run(case.setting, one) for one in (OURS, case.peers[0]))
-    longest = gpu.try_lengths(shape, folder, (), 128)
-    torch.use_deterministic_algorithms(deterministic)
-    assert theirs["losses"] == pytest.approx(mine["losses"], abs=0.02)
-    assert (longest["tokens"], longest["search_ended"]) == (128, "most")
-    assert not meter.on_gpu()
-
-
-def test_gpu_parts_are_named_and_need_a_gpu(tmp_path: Path) -> None:
-    from training import comparison, gpu, meter
-
-    with pytest.raises(SystemExit, match="choose one of weights, 512"):
-        gpu.measure("1000", comparison.OURS, tmp_path)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(meter, "on_gpu", lambda: False)
-        with pytest.raises(SystemExit, match="no CUDA device"):
-            gpu.measure("512", comparison.OURS, tmp_path)
