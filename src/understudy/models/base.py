@@ -9,7 +9,7 @@ from typing import Any
 from understudy.config.adapter import AdapterConfig, Quantisation
 from understudy.config.memory import Attention, MemoryConfig
 from understudy.config.model import Dtype, ModelConfig
-from understudy.console import UserError
+from understudy.console import UserError, warn
 from understudy.models import loading, weights
 
 ATTENTION_NAMES = ("FlashAttention", "Flash Attention", "flash_attn", "scaled_dot_product")
@@ -35,6 +35,11 @@ def load_base(
     from transformers import AutoModelForCausalLM
 
     loading.quiet()
+    by_rows = memory is not None and memory.attention is Attention.rows
+    if by_rows:
+        from understudy.kernels import attention
+
+        attention.register()
     quantised: dict[str, Any] = {}
     if adapter is not None and adapter.quantisation is Quantisation.nf4:
         quantised["quantization_config"] = _nf4(config, adapter)
@@ -52,6 +57,8 @@ def load_base(
         )
     _keep_gradients(model)
     model.requires_grad_(requires_grad=False)
+    if by_rows:
+        _fit_attention(model)
     return model.eval()
 
 
@@ -65,6 +72,21 @@ def _keep_gradients(model: Any) -> None:  # noqa: ANN401
     for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
+
+
+def _fit_attention(model: Any) -> None:  # noqa: ANN401
+    """Where attention by rows does not go with a model, give it transformers' own, and say so."""
+    from understudy.kernels import attention
+
+    reason = attention.misfit(model.train())
+    if reason is None:
+        return
+    instead = Attention.sdpa if model._supports_sdpa else Attention.eager  # noqa: SLF001
+    model.set_attn_implementation(instead.value)
+    warn(
+        f"memory.attention=rows does not go with {type(model).__name__} ({reason}): "
+        f"{instead.value} computes instead, more slowly"
+    )
 
 
 @contextmanager
@@ -82,7 +104,8 @@ def _attention_explained(memory: MemoryConfig | None) -> Iterator[None]:
                 "flash-attn and a CUDA GPU of Ampere or newer: pip install flash-attn "
                 "--no-build-isolation, or set memory.attention=sdpa."
             ) from None
-        others = " or ".join(other.value for other in Attention if other is not memory.attention)
+        plain = (Attention.sdpa, Attention.eager)
+        others = " or ".join(other.value for other in plain if other is not memory.attention)
         raise UserError(
             f"memory.attention={memory.attention.value} does not go with this model: "
             f"{reason.split('. ', maxsplit=1)[0]}. Set memory.attention={others}."

@@ -1,12 +1,14 @@
-"""Lines of rows as tensors. Legend: b lines, t tokens."""
+"""Lines of rows as tensors. Legend: b lines, t tokens, n labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from understudy.chat.encoder import IGNORED
+from understudy.kernels.rows import Rows, Span
 from understudy.train.layout import Line, tokens
 
 if TYPE_CHECKING:
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
 class Batch:
     """Lines padded on the right to the longest.
 
-    There is no attention mask: a position that does not follow the one before it opens a new row,
-    and from that transformers builds the mask that keeps rows apart. Given a mask as well it would
-    not, and rows would see each other.
+    There is no attention mask. Our attention is told where the rows lie; for transformers' own a
+    position that does not follow the one before it opens a new row, and from that it builds the
+    mask that keeps rows apart. Given a mask as well it would not, and rows would see each other.
     """
 
     ids_bt: Tensor
@@ -29,6 +31,13 @@ class Batch:
     """What each position is to predict: shifted by one, IGNORED where nothing is."""
     lengths_bt: Tensor
     """Length of the row that each token belongs to."""
+    places_n: Tensor
+    """Where the labels are, in all lines end to end: known on the host, as to ask the device for
+    them would make it wait."""
+    labels_n: Tensor
+    """The labels there."""
+    rows: Rows
+    """Where the rows lie."""
 
 
 def collate(lines: Sequence[Line], pad_id: int, device: object) -> Batch:
@@ -39,26 +48,50 @@ def collate(lines: Sequence[Line], pad_id: int, device: object) -> Batch:
         pad_id: Any id; padding is never labelled, so even the end token will do.
         device: Where the tensors go.
     """
-    import torch
-
     longest = max(tokens(line) for line in lines)
-    columns: tuple[list[list[int]], ...] = ([], [], [], [])
-    for line in lines:
-        gap = longest - tokens(line)
-        ids: list[int] = []
-        positions: list[int] = []
-        labels: list[int] = []
-        lengths: list[int] = []
+    ids: list[int] = []
+    positions: list[int] = []
+    labels: list[int] = []
+    lengths: list[int] = []
+    bounds: list[int] = []
+    spans: list[Span] = []
+    for number, line in enumerate(lines):
         for example in line:
             length = len(example.ids)
+            start = len(ids) - number * longest
+            spans.append(Span(number, start, start + length))
+            bounds.append(len(ids))
             ids += example.ids
             positions += range(length)
             labels += [*example.labels[1:], IGNORED]
             lengths += [length] * length
-        ids += [pad_id] * gap
-        positions += range(gap)
-        labels += [IGNORED] * gap
-        lengths += [max(1, gap)] * gap
-        for column, values in zip(columns, (ids, positions, labels, lengths), strict=True):
-            column.append(values)
-    return Batch(*(torch.tensor(rows, device=device) for rows in columns))  # type: ignore[arg-type]
+        gap = longest - tokens(line)
+        if gap:
+            bounds.append(len(ids))
+            ids += [pad_id] * gap
+            positions += range(gap)
+            labels += [IGNORED] * gap
+            lengths += [gap] * gap
+    bounds.append(len(ids))
+    places = [place for place, label in enumerate(labels) if label != IGNORED]
+    longest_row = max(end - start for start, end in pairwise(bounds))
+    shape = (len(lines), longest)
+    return Batch(
+        ids_bt=_tensor(ids, device).view(shape),
+        positions_bt=_tensor(positions, device).view(shape),
+        labels_bt=_tensor(labels, device).view(shape),
+        lengths_bt=_tensor(lengths, device).view(shape),
+        places_n=_tensor(places, device),
+        labels_n=_tensor([labels[place] for place in places], device),
+        rows=Rows(tuple(spans), _tensor(bounds, device).int(), longest_row),
+    )
+
+
+def _tensor(values: list[int], device: object) -> Tensor:
+    """On the device, without waiting for it to arrive there."""
+    import torch
+
+    on_host = torch.tensor(values, dtype=torch.long)
+    if torch.device(device).type != "cuda":  # type: ignore[call-overload]
+        return on_host.to(device)  # type: ignore[call-overload, no-any-return]
+    return on_host.pin_memory().to(device, non_blocking=True)  # type: ignore[call-overload, no-any-return]
