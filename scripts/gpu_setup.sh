@@ -16,15 +16,24 @@ say "found $card, driver $driver"
 
 # Ubuntu's python3.12 comes without what makes an environment: ensurepip is in python3.12-venv.
 whole() { command -v "$1" >/dev/null && "$1" -c 'import ensurepip' 2>/dev/null; }
+sudo=$([ "$(id -u)" = 0 ] || echo sudo)
 if ! whole python3.11 && ! whole python3.12; then
-    sudo=$([ "$(id -u)" = 0 ] || echo sudo)
     $sudo apt-get update -qq
     $sudo apt-get install -qq -y python3.12 python3.12-venv build-essential git ||
         fail "no Python 3.11 or 3.12 to be had: install one, then run this again."
 fi
 base=python3.12
 if whole python3.11; then base=python3.11; fi
-PYTHON_BASE=$base EXTRAS=${EXTRAS:-all} bash scripts/setup.sh
+# triton compiles a piece of C against Python.h when its first kernel runs.
+compiles() {
+    { command -v gcc || command -v clang; } >/dev/null &&
+        [ -e "$("$base" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')/Python.h" ]
+}
+if ! compiles; then
+    { $sudo apt-get update -qq && $sudo apt-get install -qq -y build-essential "$base-dev"; } ||
+        say "no C compiler or no Python.h to be had: training will go without fused kernels."
+fi
+PYTHON_BASE=$base EXTRAS=${EXTRAS:-all,gpu} bash scripts/setup.sh
 
 # CTranslate2 opens libcublas.so.12 and cuDNN 9, while torch brings CUDA 13's: put them beside it.
 .venv/bin/python -m pip install --quiet "nvidia-cublas-cu12" "nvidia-cudnn-cu12==9.*"

@@ -102,11 +102,11 @@ def write_set(folder: Path, count: int) -> None:
 def data_path(prepared: Path) -> dict[str, Any]:
     """Seconds from rows on disk to tensors, step by step, and of real steps of a tiny model."""
     from training import ours
-    from understudy.config.memory import MemoryConfig
     from understudy.models.tokenizer import load_encoder
     from understudy.train import data, plan
     from understudy.train.batch import collate
     from understudy.train.layout import lay_out
+    from understudy.train.memory import MemoryPlan
 
     setting = Setting(overrides=("adapter.r=4", "model.dtype=fp32"), rows="", rows_per_step=8)
     config = ours.config_of(setting, Party(name="ours", kind="ours"))
@@ -120,7 +120,7 @@ def data_path(prepared: Path) -> dict[str, Any]:
     steps = plan.plan([e.supervised for e in dataset.train], config.optim, 1, config.seed)
     plan.write_down(prepared, steps)
     clock("plan_seconds")
-    for name, memory in (("padded", MemoryConfig()), ("packed", MemoryConfig(packing=True))):
+    for name, memory in (("padded", MemoryPlan()), ("packed", MemoryPlan(packing=True))):
         for step in steps:
             examples = [dataset.train[row] for row in step.rows]
             for lines in lay_out(examples, memory, config.model.context):

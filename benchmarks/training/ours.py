@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from training.meter import Marks
     from training.party import Party, Setting
 
-ALWAYS = ("corpus=benchmark", "adapter.dropout=0", "schedule=constant", "eval=none")
+ALWAYS = (
+    "corpus=benchmark", "adapter.dropout=0", "schedule=constant", "eval=none", "memory=plain",
+)  # fmt: skip
 
 
 def config_of(setting: Setting, party: Party) -> Config:
@@ -66,14 +68,13 @@ def begin(
 
 def training(config: Config, model: Any, examples: Sequence[Example]) -> Any:  # noqa: ANN401
     """A run over rows that lie in no prepared set, in the order given."""
-    import torch
-
     from understudy.artifacts import Identity
     from understudy.models.tokenizer import load_encoder
+    from understudy.train import rng
     from understudy.train.data import Dataset
     from understudy.train.training import begin
 
-    torch.use_deterministic_algorithms(mode=not torch.cuda.is_available())
+    rng.repeatable()
     rows_per_step = config.optim.rows_per_step or len(examples)
     return begin(
         config,

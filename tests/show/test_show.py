@@ -197,6 +197,25 @@ def test_run(tool: Any, run_folder: Path) -> None:
     assert "checkpoints: step-000020, step-000040 (not finished)" in done.stdout
 
 
+def test_a_runs_memory_is_shown_with_what_the_trial_found(tool: Any, run_folder: Path) -> None:
+    assert "memory" not in tool("show", run_folder).stdout
+    plan = {"micro_batch": 4, "packing": True, "checkpointed_blocks": 12, "offload": False}
+    tried = [
+        {"plan": plan, "fits": True, "peak_bytes": 3 << 29, "tokens_per_second": 3120.4},
+        {"plan": {**plan, "micro_batch": 8}, "fits": False, "tokens_per_second": None},
+    ]
+    path = run_folder / "memory.json"
+    path.write_text(json.dumps({"plan": {**plan, "mlp_tile": None}, "tried": []}))
+    given = tool("show", run_folder).stdout
+    assert "memory: lines in a pass 4, packed yes, blocks recomputed 12" in given
+    assert "by trial" not in given
+    path.write_text(json.dumps({"plan": plan, "tried": tried}))
+    chosen = tool("show", run_folder).stdout
+    assert "by trial 3,120 tokens/s, 1.5 GiB; fastest of 1 timed" in chosen
+    path.write_text("{")
+    assert "memory.json cannot be read" in tool("show", run_folder).stdout
+
+
 def test_a_run_that_has_only_begun(tool: Any, run_folder: Path) -> None:
     for name in ("metrics.jsonl", "timing.jsonl"):
         (run_folder / name).unlink()

@@ -20,7 +20,7 @@ from understudy.artifacts import Identity
 from understudy.chat.encoder import IGNORED
 from understudy.config import Config
 from understudy.config.model import Dtype
-from understudy.train import plan
+from understudy.train import plan, recompute
 from understudy.train.data import Dataset, Example
 from understudy.train.training import Training, begin
 
@@ -111,8 +111,8 @@ def _config(overrides: tuple[str, ...]) -> Config:
 
 
 def config(*overrides: str) -> Config:
-    """A config as a door would compose it."""
-    return _config(("model.context=128", "model.dtype=fp32", *overrides))
+    """A config as a door would compose it, `memory` fixed."""
+    return _config(("model.context=128", "model.dtype=fp32", "memory=plain", *overrides))
 
 
 def training(
@@ -136,6 +136,7 @@ def training(
 
 
 def laid_out(run: Training, **memory: Any) -> Training:
-    """The same run under other settings of `memory`."""
-    settings = replace(run.config, memory=replace(run.config.memory, **memory))
-    return replace(run, config=settings)
+    """The same run under another plan of memory."""
+    plan = replace(run.memory, **memory)
+    recompute.apply(run.model, plan)
+    return replace(run, memory=plan)

@@ -37,4 +37,6 @@ def make_corpus(root: Path, name: str, items: int, turns: int) -> Path:
 
 
 def tiny_overrides(folder: Path) -> list[str]:
-    return [f"model.base={folder}", "model.name=tiny", "model.context=256", "model.dtype=fp32"]
+    """A tiny model, and nothing tried out: `memory=plain` may be followed by other settings."""
+    sizes = ["model.name=tiny", "model.context=256", "model.dtype=fp32"]
+    return [f"model.base={folder}", *sizes, "memory=plain"]

@@ -278,18 +278,25 @@ def test_the_seeded_sweep_of_two_summary_variants_is_one_command(
     ended = launch(
         "train",
         "+experiment=qlora_summary,qlora_summary_fast",
-        "seed=1,2",
+        "optim.lr_multiplier=1,1.8",
+        "seed=1",
         "corpus=show",
         f"task.rows={corpus / 'rows.jsonl'}",
         *small,
     ).end()
     assert ended.returncode == 0, ended.stderr
     table = rows(sweep_folder(tmp_path))
-    assert [(row["experiment"], row["seed"]) for row in table] == [
-        ("qlora_summary", "1"),
-        ("qlora_summary", "2"),
-        ("qlora_summary_fast", "1"),
-        ("qlora_summary_fast", "2"),
+    assert [(row["experiment"], float(row["optim.lr_multiplier"])) for row in table] == [
+        ("qlora_summary", 1.0),
+        ("qlora_summary", 1.8),
+        ("qlora_summary_fast", 1.0),
+        ("qlora_summary_fast", 1.8),
     ]
     assert len({row["full_valid_loss"] for row in table}) == 4
-    assert "## Over seeds" in (sweep_folder(tmp_path) / "sweep.md").read_text()
+    peaks = []
+    for row in table:
+        run = (sweep_folder(tmp_path) / row["output"]).resolve()
+        metrics = (run / "metrics.jsonl").read_text().splitlines()
+        peaks.append(max(json.loads(line).get("learning_rate", 0) for line in metrics))
+    assert peaks[1] == pytest.approx(1.8 * peaks[0])
+    assert peaks[3] == pytest.approx(1.8 * peaks[2])

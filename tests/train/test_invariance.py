@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from understudy.chat.encoder import IGNORED
+from understudy.kernels.attention import register
 from understudy.train.data import Example
 from understudy.train.layout import lay_out
 from understudy.train.step import accumulate, clip, take
@@ -58,9 +59,18 @@ def reference(model: Any, rows: Sequence[Example]) -> tuple[float, float]:
     return total, squares**0.5
 
 
+def own_path(model: Any) -> Any:
+    """A copy in fp64 with nothing of ours in it: plain attention, peft's LoRA layers."""
+    exact = copy.deepcopy(model).double().eval()
+    exact.config._attn_implementation = "eager"
+    for layer in exact.modules():
+        layer.__dict__.pop("forward", None)
+    return exact
+
+
 def measured(run: Training, rows: Sequence[Example]) -> tuple[float, float]:
     """Mean loss and gradient norm by the path that training takes; no step is taken."""
-    passes = lay_out(rows, run.config.memory, run.config.model.context)
+    passes = lay_out(rows, run.memory, run.config.model.context)
     assert sum(len(line) for lines in passes for line in lines) == len(rows)
     sums = accumulate(run, passes, sum(row.supervised for row in rows))
     norm = clip(run)
@@ -69,33 +79,32 @@ def measured(run: Training, rows: Sequence[Example]) -> tuple[float, float]:
 
 
 def compare(run: Training, windows: int) -> None:
-    exact = copy.deepcopy(run.model).double().eval()
+    exact = own_path(run.model)
     for seed in range(windows):
         rows = window(seed)
         expected = reference(exact, rows)
         # Checkpointing goes with every other layout, and with the others in the next window.
         for place, (micro_batch, packing) in enumerate(LAYOUTS):
             again = bool((seed + place) % 2)
-            _checkpoint(run.model, again=again)
-            found = measured(by_hand.laid_out(run, micro_batch=micro_batch, packing=packing), rows)
+            laid_out = by_hand.laid_out(
+                run, micro_batch=micro_batch, packing=packing, checkpointed_blocks=2 * again
+            )
+            found = measured(laid_out, rows)
             assert found == pytest.approx(expected, rel=1e-5), (seed, micro_batch, packing, again)
 
 
-def _checkpoint(model: Any, *, again: bool) -> None:
-    if again:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    else:
-        model.gradient_checkpointing_disable()
-
-
-def test_whole_model_under_sdpa(tmp_path: Path) -> None:
-    model = by_hand.random_model(attention="sdpa")
+@pytest.mark.parametrize("attention", ["sdpa", "rows"])
+def test_whole_model(attention: str, tmp_path: Path) -> None:
+    register()
+    model = by_hand.random_model(attention=attention)
     run = by_hand.training(model, by_hand.talks(0, 4), tmp_path)
     compare(run, WINDOWS)
 
 
-def test_lora_under_eager(tmp_path: Path) -> None:
-    model = by_hand.with_lora(by_hand.random_model())
+@pytest.mark.parametrize("attention", ["eager", "rows"])
+def test_lora(attention: str, tmp_path: Path) -> None:
+    register()
+    model = by_hand.with_lora(by_hand.random_model(attention=attention))
     run = by_hand.training(model, by_hand.talks(0, 4), tmp_path)
     compare(run, FEWER_WINDOWS)
 
@@ -105,7 +114,7 @@ def test_a_step_reports_what_the_reference_finds(tmp_path: Path) -> None:
     model = by_hand.with_lora(by_hand.random_model())
     settings = by_hand.config(f"optim.rows_per_step={len(rows)}", "memory.packing=true")
     run = by_hand.training(model, rows, tmp_path, settings)
-    expected = reference(copy.deepcopy(model).double().eval(), rows)
+    expected = reference(own_path(model), rows)
     taken = take(run, run.steps[0])
     assert (taken.sums.mean_loss, taken.grad_norm) == pytest.approx(expected, rel=1e-5)
     assert taken.sums.tokens == sum(row.supervised for row in rows)
@@ -117,8 +126,7 @@ def test_checkpointing_really_computes_again(tmp_path: Path) -> None:
     calls: list[int] = []
     layer = model.get_base_model().model.layers[0].mlp
     layer.register_forward_pre_hook(lambda *_: calls.append(1))
-    for again, expected in ((False, 1), (True, 2)):
+    for blocks, expected in ((0, 1), (1, 2), (0, 1)):
         calls.clear()
-        _checkpoint(model, again=again)
-        measured(by_hand.laid_out(run, micro_batch=ALL_ROWS), window(0))
+        measured(by_hand.laid_out(run, micro_batch=ALL_ROWS, checkpointed_blocks=blocks), window(0))
         assert len(calls) == expected

@@ -146,9 +146,8 @@ def test_nothing_is_left_behind_and_dropout_is_off() -> None:
 def test_a_run_is_checked_only_where_it_packs(tmp_path: Path) -> None:
     run = by_hand.training(by_hand.random_model(attention="bare"), by_hand.talks(0, 4), tmp_path)
     isolation.check(run)
-    packs = replace(run.config, memory=replace(run.config.memory, packing=True))
     with pytest.raises(UserError, match="see each other"):
-        isolation.check(replace(run, config=packs))
+        isolation.check(by_hand.laid_out(run, packing=True))
 
 
 def test_flash_attention_without_its_package_says_what_to_do(
@@ -163,7 +162,7 @@ def test_flash_attention_without_its_package_says_what_to_do(
 
 def test_an_attention_that_a_model_has_not_names_those_it_may_have(tmp_path: Path) -> None:
     by_hand.random_model("Gemma2").save_pretrained(tmp_path / "gemma")
-    settings = by_hand.config(f"model.base={tmp_path / 'gemma'}")
+    settings = by_hand.config(f"model.base={tmp_path / 'gemma'}", "memory.attention=sdpa")
     with pytest.raises(UserError) as caught:
         load_base(settings.model, settings.adapter, settings.memory)
     assert "memory.attention=sdpa does not go with this model" in str(caught.value)

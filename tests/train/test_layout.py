@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.chat.encoder import Encoder
-from understudy.config.memory import MemoryConfig
 from understudy.config.optim import OptimConfig
 from understudy.console import UserError
 from understudy.train import data
 from understudy.train.data import Example
 from understudy.train.layout import first_fit_decreasing, lay_out, packing_note, tokens
+from understudy.train.memory import MemoryPlan
 from understudy.train.plan import plan
 
 CAPACITY = 60
@@ -76,9 +76,9 @@ def test_short_rows_fill_their_lines(lengths: list[int]) -> None:
     assert at_least <= len(lines) < 6 / 5 * sum(lengths) / CAPACITY + 1
 
 
-@given(LENGTHS, st.builds(MemoryConfig, micro_batch=st.integers(1, 5), packing=st.booleans()))
+@given(LENGTHS, st.builds(MemoryPlan, micro_batch=st.integers(1, 5), packing=st.booleans()))
 def test_a_steps_passes_hold_each_row_once_and_the_same_way_each_time(
-    lengths: list[int], memory: MemoryConfig
+    lengths: list[int], memory: MemoryPlan
 ) -> None:
     rows = [row(length) for length in lengths]
     passes = lay_out(rows, memory, CAPACITY)

@@ -38,8 +38,11 @@ def test_two_processes_train_as_one_and_one_of_them_speaks(
     expected = measured(run)
     scores = (run / "scores.jsonl").read_text().splitlines()
     shutil.rmtree(run)
-    together = torchrun(tmp_path, *arguments)
+    # They try out the same plans of memory and take the same one.
+    together = torchrun(tmp_path, *arguments, "memory=auto")
     assert together.returncode == 0, together.stderr
+    assert together.stderr.count("train: trial: 1 line, nothing recomputed") == 1
+    assert together.stderr.count("written to memory.json") == 1
     assert together.stdout == alone.stdout
     assert together.stderr.count("parameters are trained") == 1
     found = measured(run)

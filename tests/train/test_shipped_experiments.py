@@ -1,7 +1,8 @@
 """The two shipped experiments, end to end and as they ship, on tiny stand-ins of their models.
 
 What is overridden: the model's folder, lengths, and the number of prompts. What is not: NF4, the
-optimiser, the number format with its loss scaling, checkpointing, schedule, what is kept.
+optimiser, the number format with its loss scaling, the trial of memory's settings, schedule, what
+is kept.
 """
 
 from __future__ import annotations
@@ -126,12 +127,20 @@ def test_the_base_is_held_in_four_bits_and_the_adapter_in_fp32(experiment: Exper
     assert all(bool(t.any()) for name, t in saved.items() if "lora_B" in name)
 
 
+def test_how_rows_are_laid_into_memory_is_chosen_by_a_trial(experiment: Experiment) -> None:
+    written = json.loads((experiment.folder("train") / "memory.json").read_text())
+    assert written["plan"] in [tried["plan"] for tried in written["tried"]]
+    said = experiment.ended["train"].stderr
+    assert "train: trial: 1 line, nothing recomputed: " in said
+    assert written["seconds"] < 30, said
+
+
 def test_mistrals_figures_are_the_shipped_ones(mistral: Experiment) -> None:
     from safetensors.torch import load_file
 
     config = stored.read(mistral.folder("train") / "config.yaml")
     assert (config.adapter.r, config.adapter.alpha, config.optim.rows_per_step) == (8, 32, 4)
-    assert config.memory.checkpointing
+    assert (config.memory.fixed, config.memory.budget_gib) == (False, 24)
     kept = sorted((mistral.folder("train") / "checkpoints").iterdir())
     epochs = [json.loads((c / "trainer.json").read_text())["progress"]["epoch"] for c in kept]
     assert epochs == [3, 4, 5]
@@ -156,7 +165,7 @@ def test_the_comments_figures_are_the_shipped_ones(llama2: Experiment) -> None:
     config = stored.read(llama2.folder("train") / "config.yaml")
     assert (config.adapter.r, config.adapter.alpha, config.adapter.dropout) == (64, 16, 0.1)
     assert (config.optim.clip, config.optim.weight_decay) == (0.3, 0.001)
-    assert config.memory.micro_batch == 2
+    assert (config.memory.fixed, config.memory.budget_gib) == (False, 24)
     kept = sorted((llama2.folder("train") / "checkpoints").iterdir())
     epochs = [json.loads((c / "trainer.json").read_text())["progress"]["epoch"] for c in kept]
     assert epochs == [1, 2, 3]
@@ -179,11 +188,17 @@ def test_the_comments_figures_are_the_shipped_ones(llama2: Experiment) -> None:
 def test_killed_and_resumed_an_experiment_is_bitwise_the_same(
     experiment: Experiment, tmp_path: Path
 ) -> None:
-    """The state of 8-bit and paged optimisers comes back too."""
+    """The state of 8-bit and paged optimisers comes back too.
+
+    The plan of memory is that of the calm run: another one would make sums in another order.
+    """
     shutil.copytree(experiment.root, tmp_path / "again", ignore=shutil.ignore_patterns(".door-*"))
     root = tmp_path / "again"
     run = root / experiment.folder("train").relative_to(experiment.root)
+    plan = (run / "memory.json").read_bytes()
     shutil.rmtree(run)
+    run.mkdir()
+    (run / "memory.json").write_bytes(plan)
     arguments = [*experiment.arguments, "keep.resume_steps=1"]
     process = DoorProcess("train", arguments, root)
     while process.running and not (run / "checkpoints" / "step-000005" / "manifest.json").exists():

@@ -23,7 +23,9 @@ class OptimConfig:
 
     name: Optimizer = Optimizer.adamw
     lr: float = 2e-4
-    """Peak learning rate."""
+    """Peak learning rate, before the multiplier."""
+    lr_multiplier: float = 1.0
+    """By this many times `lr`: variants with a learning rate each are swept over one multiplier."""
     weight_decay: float = 0.0
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     eps: float = 1e-8
@@ -38,8 +40,14 @@ class OptimConfig:
     """Noise on the embeddings while training, uniform within alpha / sqrt(length x width)
     (NEFTune, Jain et al. 2023, arXiv:2310.05914); null: none. 5 is usual."""
 
+    @property
+    def peak(self) -> float:
+        """The peak learning rate."""
+        return self.lr * self.lr_multiplier
+
     def __post_init__(self) -> None:
         within("optim.lr", self.lr, 1e-8, 1)
+        within("optim.lr_multiplier", self.lr_multiplier, 0.001, 1000)
         within("optim.weight_decay", self.weight_decay, 0, 1)
         within("optim.clip", self.clip, 1e-6, 1e6)
         within("optim.rows_per_step", self.rows_per_step, 1, 65_536, unit="rows")

@@ -24,6 +24,14 @@ SUMMARY = {
     "best_step": "at step",
 }
 """What is shown of `summary.json`, in words."""
+MEMORY = {
+    "micro_batch": "lines in a pass",
+    "packing": "packed",
+    "checkpointed_blocks": "blocks recomputed",
+    "offload": "their inputs in main memory",
+    "mlp_tile": "tokens in a tile of the MLP",
+}
+"""What is shown of the plan in `memory.json`, in words."""
 GOING_ON = ("running", "validating_files")
 VALID_LOSS, VALID_ACCURACY = "full_valid_loss", "full_valid_mean_token_accuracy"
 
@@ -34,7 +42,7 @@ def fits(path: Path) -> bool:
 
 
 def show(path: Path, console: Console) -> None:
-    """Print status, summary, held-out scores by epoch, last metrics, speed and checkpoints."""
+    """Print status, held-out scores by epoch, last metrics, speed, memory, summary, checkpoints."""
     _print_status(path, console)
     metrics = jsonl.read_whole(path / "metrics.jsonl")
     summary = path / "summary.json"
@@ -45,6 +53,7 @@ def show(path: Path, console: Console) -> None:
         console.print(text(f"held out: nothing measured{'' if summary.is_file() else ' yet'}"))
     _print_facts("last metrics", _last(metrics), console)
     _print_facts("last timing", _last(jsonl.read_whole(path / "timing.jsonl")), console)
+    _print_memory(path / "memory.json", console)
     _print_summary(summary, console)
     _print_checkpoints(path / "checkpoints", console)
 
@@ -116,6 +125,25 @@ def _print_summary(path: Path, console: Console) -> None:
         console.print(text(f"warning: {warning}", "yellow"), soft_wrap=True)
 
 
+def _print_memory(path: Path, console: Console) -> None:
+    """How the run is laid into memory, and what else was tried for it."""
+    if not path.is_file():
+        return
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        tried = [each for each in record["tried"] if each["tokens_per_second"]]
+        mine = next((each for each in tried if each["plan"] == record["plan"]), None)
+        facts = {MEMORY[name]: value for name, value in record["plan"].items() if value is not None}
+    except (OSError, ValueError, KeyError, TypeError):
+        console.print(text("memory: memory.json cannot be read", "yellow"))
+        return
+    if mine is not None:
+        speed, peak = mine["tokens_per_second"], mine["peak_bytes"] / 2**30
+        chosen = f"{speed:,.0f} tokens/s, {peak:.1f} GiB; fastest of {len(tried)} timed"
+        facts["by trial"] = chosen
+    _print_facts("memory", facts, console)
+
+
 def _last(lines: list[dict[str, Any]]) -> dict[str, Any]:
     return lines[-1] if lines else {}
 
@@ -126,9 +154,11 @@ def _print_facts(head: str, facts: dict[str, Any], console: Console) -> None:
 
 
 def _said(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _print_checkpoints(folder: Path, console: Console) -> None:

@@ -68,7 +68,7 @@ def check(run: Training) -> None:
     Raises:
         UserError: hidden states of a row depend on what shares its line.
     """
-    if run.config.memory.packing:
+    if run.memory.packing:
         check_model(run.model, run.precision, run.config.memory.attention)
 
 

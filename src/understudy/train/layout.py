@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from understudy.config.memory import MemoryConfig
 from understudy.train.data import Example
+from understudy.train.memory import MemoryPlan
 from understudy.train.plan import Step
 
 Line = Sequence[Example]
 """Rows end to end in one line of a batch; one row where nothing is packed."""
 
 
-def lay_out(
-    examples: Sequence[Example], memory: MemoryConfig, capacity: int
-) -> list[Sequence[Line]]:
+def lay_out(examples: Sequence[Example], memory: MemoryPlan, capacity: int) -> list[Sequence[Line]]:
     """The forward passes of one step, each up to `memory.micro_batch` lines of like length.
 
     Args:

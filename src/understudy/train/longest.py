@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
-from understudy.config.memory import MemoryConfig
 from understudy.console import RunFailedError, UserError, say
-from understudy.train import rng
+from understudy.train import recompute, rng
 from understudy.train.batch import collate
 from understudy.train.data import Example
 from understudy.train.evaluate import in_passes
 from understudy.train.layout import Line, lay_out, tokens
 from understudy.train.loop import peak_memory_bytes
 from understudy.train.loss import token_losses
+from understudy.train.memory import MemoryPlan
 from understudy.train.optimizer import set_rate
 from understudy.train.plan import Step
 from understudy.train.precision import Precision
@@ -45,6 +45,8 @@ class Pass:
         return f"{len(self.lines):,} x {self.tokens // len(self.lines):,} tokens"
 
 
+LEAST_TILED = 2048
+"""Tokens of a pass from which on tiles of its MLPs save something worth having."""
 ORDERS = (attrgetter("tokens", "labels"), attrgetter("labels", "tokens"))
 
 
@@ -52,7 +54,7 @@ def check(trial: Training) -> None:
     """Train on the longest batch, measure on the longest held-out one, and say what they take.
 
     Args:
-        trial: The run with an optimiser of its own, whose state is there afterwards. The weights
+        trial: The run with an optimiser of its own, which `make_state` was given. The weights
             stay as they are, to the bit, and so do the random generators.
 
     Raises:
@@ -60,11 +62,7 @@ def check(trial: Training) -> None:
         RunFailedError: loss or gradient norm is not finite, or nothing has a gradient.
     """
     with rng.given_back():
-        with explained(_too_much_to_learn(trial)):
-            _make_state(trial)
-        batches = heaviest(
-            trial.data.train, trial.steps, trial.config.memory, trial.config.model.context
-        )
+        batches = heaviest(trial.data.train, trial.steps, trial.memory, trial.config.model.context)
         taken = [_learn(trial, batch) for batch in batches]
         trial.optimizer.zero_grad(set_to_none=True)
         did = f"forward and backward {taken[0][0]:.1f} s"
@@ -80,7 +78,7 @@ def check(trial: Training) -> None:
 
 
 def heaviest(
-    examples: Sequence[Example], steps: Sequence[Step], memory: MemoryConfig, context: int
+    examples: Sequence[Example], steps: Sequence[Step], memory: MemoryPlan, context: int
 ) -> list[Pass]:
     """The pass of the plan with the most tokens, and the one with the most labels if it is another.
 
@@ -106,7 +104,7 @@ def heaviest(
 
 
 def _limit(
-    rows: Sequence[Example], labels: dict[int, int], memory: MemoryConfig, context: int
+    rows: Sequence[Example], labels: dict[int, int], memory: MemoryPlan, context: int
 ) -> Pass:
     """What no pass of a step can exceed: most steps need not be laid out for it."""
     lengths = [len(row.ids) for row in rows]
@@ -140,18 +138,22 @@ def longest_measured(run: Training) -> Pass | None:
 # --- tried ---
 
 
-def _make_state(trial: Training) -> None:
+def make_state(trial: Training) -> None:
     """A step of the optimiser that moves no weight: its rate and all gradients are zero.
 
     Afterwards its state is there, and so are the (zero) gradients, as in all passes of a run but
     the first: both take memory, and the state is most of a checkpoint.
+
+    Raises:
+        UserError: the memory does not suffice; the message says what to lower.
     """
     import torch
 
-    set_rate(trial.optimizer, 0.0)
-    for parameter in trial.trained:
-        parameter.grad = torch.zeros_like(parameter)
-    trial.optimizer.step()
+    with explained(_too_much_to_learn(trial)):
+        set_rate(trial.optimizer, 0.0)
+        for parameter in trial.trained:
+            parameter.grad = torch.zeros_like(parameter)
+        trial.optimizer.step()
 
 
 def _learn(trial: Training, batch: Pass) -> tuple[float, int]:
@@ -159,7 +161,7 @@ def _learn(trial: Training, batch: Pass) -> tuple[float, int]:
     precision = Precision(trial.config.model.dtype, trial.model.device.type)
     attempt = replace(trial, precision=precision)
     _forget_peak()
-    with explained(_too_long_to_learn(trial, batch)):
+    with explained(too_long_to_learn(trial, trial.memory, batch)):
         while True:
             began = time.monotonic()
             loss = float(forward_backward(attempt, batch.lines, batch.labels)[0]) / batch.labels
@@ -254,15 +256,20 @@ def explained(message: str) -> Iterator[None]:
     Raises:
         UserError: the memory does not suffice.
     """
-    import torch
-
     try:
         yield
     except RuntimeError as error:
-        known = isinstance(error, torch.cuda.OutOfMemoryError)
-        if not known and not any(text in str(error) for text in OUT_OF_MEMORY):
+        if not is_out_of_memory(error):
             raise
         raise UserError(message) from None
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether this is how a library says that the memory does not suffice."""
+    import torch
+
+    known = isinstance(error, torch.cuda.OutOfMemoryError)
+    return known or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def _too_much_to_learn(run: Training) -> str:
@@ -273,21 +280,38 @@ def _too_much_to_learn(run: Training) -> str:
     )
 
 
-def _too_long_to_learn(run: Training, batch: Pass) -> str:
-    """What to lower, that first which helps most and changes least."""
-    memory, context = run.config.memory, run.config.model.context
+def too_long_to_learn(run: Training, memory: MemoryPlan, batch: Pass) -> str:
+    """What to lower where a pass does not fit under a plan: first what helps most, changing least.
+
+    Args:
+        run: The run.
+        memory: The plan that was too much.
+        batch: The pass.
+    """
+    import torch
+
+    context = run.config.model.context
     ways = []
     if memory.micro_batch > 1:
         ways.append(f"memory.micro_batch=1 (it is {memory.micro_batch}; nothing else changes)")
-    if not memory.checkpointing:
+    blocks = len(recompute.blocks(run.model))
+    if memory.checkpointed_blocks == 0 and blocks:
         choice = "memory.checkpointing=true" if memory.packing else "memory=small_card"
         ways.append(f"{choice} (slower, and nothing else changes)")
+    elif memory.checkpointed_blocks < blocks:
+        ways.append("memory.checkpointed_blocks=null (slower, and nothing else changes)")
     if memory.packing:
         ways.append("memory.packing=false (slower, and nothing else changes)")
+    if torch.cuda.is_available() and not memory.offload:
+        ways.append("memory.checkpointing=true memory.offload=true (slower still)")
+    if memory.mlp_tile is None and batch.tokens > LEAST_TILED and recompute.can_tile(run.model):
+        ways.append(f"memory.mlp_tile={LEAST_TILED} (slower still)")
     ways.append(f"a smaller model.context (it is {context:,}; the rows are then prepared shorter)")
+    budget = run.config.memory.budget_gib
+    more = "" if budget is None else f" Or allow more than memory.budget_gib={budget:g}."
     return (
         f"the longest batch, {batch.shape} ({_rows(run, batch)}), does not fit into {_room(run)}. "
-        f"Lower, in this order: {'; '.join(ways)}."
+        f"Lower, in this order: {'; '.join(ways)}.{more}"
     )
 
 
@@ -305,8 +329,14 @@ def _room(run: Training) -> str:
     import torch
 
     budget = run.config.memory.budget_gib
+    if budget is not None and not (torch.cuda.is_available() and budget * 2**30 > _gpu_bytes()):
+        return f"memory.budget_gib={budget:g}"
     if not torch.cuda.is_available():
         return "this machine's memory"
-    if budget is not None:
-        return f"memory.budget_gib={budget:g}"
-    return f"the GPU's {torch.cuda.get_device_properties().total_memory / 2**30:.1f} GiB"
+    return f"the GPU's {_gpu_bytes() / 2**30:.1f} GiB"
+
+
+def _gpu_bytes() -> int:
+    import torch
+
+    return int(torch.cuda.get_device_properties().total_memory)

@@ -98,7 +98,7 @@ def set_rate(optimizer: Any, rate: float) -> None:  # noqa: ANN401
 
 def _options(optim: OptimConfig) -> dict[str, Any]:
     return {
-        "lr": optim.lr,
+        "lr": optim.peak,
         "betas": tuple(optim.betas),
         "eps": optim.eps,
         "weight_decay": optim.weight_decay,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from understudy.config import Config
 from understudy.console import UserError, say
-from understudy.train import isolation, longest, loss, mask, optimizer, room
+from understudy.train import choice, isolation, longest, loss, mask, optimizer, room
 from understudy.train.data import Dataset
 from understudy.train.training import Training
 
@@ -31,8 +31,11 @@ def agree(config: Config, data: Dataset) -> None:
         )
 
 
-def check(run: Training) -> None:
+def check(run: Training) -> Training:
     """Run every check; leaves weights, optimiser, loss scale and random generators as they were.
+
+    Returns:
+        The run under the plan of memory that config fixes or that a trial found.
 
     Raises:
         UserError: memory, disk or model do not suffice; the message says what to do.
@@ -44,7 +47,12 @@ def check(run: Training) -> None:
     trial = replace(run, optimizer=optimizer.build(run.model, run.config))
     mask.check(run.data.train, run.encoder)
     loss.check_head(run)
+    # Asked for by config, it is looked at before a trial that would take it for granted.
     isolation.check(run)
+    longest.make_state(trial)
+    trial = choice.settle(trial)
+    run = replace(run, memory=trial.memory)
     longest.check(trial)
     room.check(trial)
     say(f"train: checks passed in {time.monotonic() - began:.1f} s")
+    return run

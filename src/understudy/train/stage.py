@@ -13,7 +13,7 @@ from understudy.console import Outcome, Stopped, say, warn
 from understudy.models import weights
 from understudy.records.checkpoints import Checkpoint
 from understudy.train import checkpoint as checkpoints
-from understudy.train import full_disk, layout, plan, rng, siblings
+from understudy.train import full_disk, plan, rng, siblings
 from understudy.train.journal import Journal, State
 from understudy.train.processes import Processes
 from understudy.train.stop import Flag, stop_flag
@@ -124,7 +124,7 @@ def _train(job: Job, journal: Journal, stop: Flag) -> None:
         siblings.tell(job.folder, job.identity, job.prepared)
     run = _ready(job, journal, stop)
     _lay_out(run, job.prepared, start)
-    preflight.check(run)
+    run = preflight.check(run)
     run.journal.status(State.running)
     if start is not None:
         checkpoints.restore(run, start)
@@ -155,15 +155,16 @@ def _ready(job: Job, journal: Journal, stop: Flag) -> Training:
     steps = plan.plan(supervised, config.optim, config.schedule.epochs, config.seed)
     journal.steps = len(steps)
     preflight.agree(config, dataset)
-    if config.memory.packing:
-        say(f"train: {layout.packing_note(steps, dataset.train, config.model.context)}")
     data.preview(dataset.train[0], encoder)
     budget.hold(config.memory)
     torch.manual_seed(config.seed)
-    # Sums of floating point numbers must not depend on which thread came first.
-    torch.use_deterministic_algorithms(mode=not torch.cuda.is_available())
+    rng.repeatable()
     say(f"train: loading {config.model.name}")
     base = load_base(config.model, config.adapter, config.memory)
+    if config.memory.fused and torch.cuda.is_available():
+        from understudy.kernels import fused
+
+        say(f"train: {fused.put_on(base)}")
     model = learned.attach(base, config.adapter)
     if not job.processes.first:
         # All begin with the same weights; what they drop out must differ.

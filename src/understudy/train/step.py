@@ -44,7 +44,7 @@ def take(run: Training, step: Step) -> Taken:
     examples = [run.data.train[row] for row in step.rows]
     rate = learning_rate(run, step.number)
     set_rate(run.optimizer, rate)
-    passes = lay_out(examples, run.config.memory, run.config.model.context)
+    passes = lay_out(examples, run.memory, run.config.model.context)
     supervised = sum(example.supervised for example in examples)
     before = rng.state()
     while True:
@@ -71,7 +71,7 @@ def take(run: Training, step: Step) -> Taken:
 def learning_rate(run: Training, number: int) -> float:
     """Learning rate of a step, counted from 1."""
     config = run.config
-    return config.optim.lr * factor(
+    return config.optim.peak * factor(
         number,
         steps=len(run.steps),
         warmup=warmup_steps(config.schedule, len(run.steps)),

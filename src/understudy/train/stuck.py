@@ -45,7 +45,7 @@ def check(run: Training, step: Step) -> None:
     if len(set(recent)) == 1 and (len(losses) == SAME_STEPS or losses[0] != losses[-1]):
         message = (
             f"train loss has not moved in {SAME_STEPS} steps over the same rows, up to step "
-            f"{step.number}: nothing is learned at optim.lr={run.config.optim.lr:g} in "
+            f"{step.number}: nothing is learned at a learning rate of {run.config.optim.peak:g} in "
             f"{run.config.model.dtype.name}."
         )
         warn(message)

@@ -10,9 +10,10 @@ from typing import Any
 from understudy.artifacts import Identity
 from understudy.chat.encoder import Encoder
 from understudy.config import Config
-from understudy.train import optimizer
+from understudy.train import optimizer, recompute
 from understudy.train.data import Dataset
 from understudy.train.journal import Journal
+from understudy.train.memory import MemoryPlan, plainest
 from understudy.train.plan import Step
 from understudy.train.precision import Precision
 from understudy.train.processes import Processes
@@ -24,6 +25,8 @@ class Training:
     """Everything a run works with."""
 
     config: Config
+    memory: MemoryPlan
+    """What of `config.memory` was left open is decided here; the model is set to it."""
     identity: Identity
     folder: Path
     journal: Journal
@@ -62,6 +65,8 @@ def begin(  # noqa: PLR0913  # what a run is made of, each by its name
 ) -> Training:
     """A run at its beginning: the model set to learn, with a new optimiser.
 
+    What `config.memory` leaves open is at its plainest, until a trial chooses.
+
     Args:
         config: What decides how it learns.
         model: The base with what is learned on it.
@@ -74,13 +79,16 @@ def begin(  # noqa: PLR0913  # what a run is made of, each by its name
         processes: Who trains; None: this process, with those it was started with.
         stop: What a signal raises; None: nothing does.
     """
-    if config.memory.checkpointing:
-        # Without re-entering, the embedding need not ask for a gradient, and blocks below the first
-        # that is trained are not gone through backwards.
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+    memory = plainest(config.memory, len(recompute.blocks(model)))
+    recompute.apply(model, memory)
+    if config.memory.fused:
+        from understudy.kernels import lora
+
+        lora.put_on(model)
     model.train()
     return Training(
         config=config,
+        memory=memory,
         identity=identity,
         folder=folder,
         journal=journal or Journal(folder, len(steps)),
