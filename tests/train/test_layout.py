@@ -76,7 +76,15 @@ def test_short_rows_fill_their_lines(lengths: list[int]) -> None:
     assert at_least <= len(lines) < 6 / 5 * sum(lengths) / CAPACITY + 1
 
 
-@given(LENGTHS, st.builds(MemoryPlan, micro_batch=st.integers(1, 5), packing=st.booleans()))
+PLANS = st.builds(
+    MemoryPlan,
+    micro_batch=st.integers(1, 5),
+    packing=st.booleans(),
+    line_tokens=st.none() | st.integers(1, CAPACITY),
+)
+
+
+@given(LENGTHS, PLANS)
 def test_a_steps_passes_hold_each_row_once_and_the_same_way_each_time(
     lengths: list[int], memory: MemoryPlan
 ) -> None:
@@ -86,6 +94,8 @@ def test_a_steps_passes_hold_each_row_once_and_the_same_way_each_time(
     assert Counter(placed) == Counter(map(id, rows))
     assert all(1 <= len(lines) <= memory.micro_batch for lines in passes)
     assert memory.packing or all(len(line) == 1 for lines in passes for line in lines)
+    most = max(memory.line_tokens or CAPACITY, *lengths)
+    assert all(tokens(line) <= most for lines in passes for line in lines)
     again = lay_out(rows, memory, CAPACITY)
     assert placed == [id(one) for lines in again for line in lines for one in line]
 

@@ -42,8 +42,10 @@ class MemoryConfig:
     """Tokens that go through a block's MLP at once, forward and backward, recomputing each tile;
     null: all of a pass, and tiles only if nothing else fits and `offload` is not false."""
     packing: bool | None = None
-    """Lay several rows of a step end to end into one line of `model.context` tokens, each of them
-    blind to the others."""
+    """Lay several rows of a step end to end into one line, each of them blind to the others."""
+    line_tokens: int | None = None
+    """With packing: tokens of a line, or those of a step's longest row where that is longer; null:
+    `model.context`. A CPU is busy with 512, and shorter lines take less memory."""
     attention: Attention = Attention.rows
     fused: bool = True
     """Compute LoRA layers in one function each, and on CUDA norms, rotary positions and MLPs by
@@ -55,6 +57,7 @@ class MemoryConfig:
         within("memory.micro_batch", self.micro_batch, 1, 4096, unit="lines")
         within("memory.checkpointed_blocks", self.checkpointed_blocks, 1, 1024, unit="blocks")
         within("memory.mlp_tile", self.mlp_tile, 1, 1 << 20, unit="tokens")
+        within("memory.line_tokens", self.line_tokens, 1, 1 << 24, unit="tokens")
         within("memory.budget_gib", self.budget_gib, 0.5, 1024, unit="GiB")
         if self.checkpointed_blocks is not None and not self.checkpointing:
             raise ValueError(

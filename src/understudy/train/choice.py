@@ -36,8 +36,8 @@ def settle(trial: Training) -> Training:
     plan = _plan(trial, blocks)
     recompute.apply(trial.model, plan)
     if plan.packing and trial.processes.first:
-        context = trial.config.model.context
-        say(f"train: {layout.packing_note(trial.steps, trial.data.train, context)}")
+        size = plan.line_tokens or trial.config.model.context
+        say(f"train: {layout.packing_note(trial.steps, trial.data.train, size)}")
     return replace(trial, memory=plan)
 
 

@@ -16,16 +16,16 @@ Line = Sequence[Example]
 """Rows end to end in one line of a batch; one row where nothing is packed."""
 
 
-def lay_out(examples: Sequence[Example], memory: MemoryPlan, capacity: int) -> list[Sequence[Line]]:
+def lay_out(examples: Sequence[Example], memory: MemoryPlan, context: int) -> list[Sequence[Line]]:
     """The forward passes of one step, each up to `memory.micro_batch` lines of like length.
 
     Args:
         examples: The step's rows; each comes up exactly once.
         memory: How many lines a pass takes, and whether rows are packed.
-        capacity: Most tokens in a line of packed rows.
+        context: Most tokens in any line.
     """
     if memory.packing:
-        lines = first_fit_decreasing(examples, capacity)
+        lines = pack(examples, memory.line_tokens or context)
     else:
         lines = [[example] for example in examples]
     lines.sort(key=tokens)
@@ -38,6 +38,15 @@ def tokens(line: Line) -> int:
     return sum(len(example.ids) for example in line)
 
 
+def pack(examples: Sequence[Example], size: int) -> list[list[Example]]:
+    """Rows into lines of `size` tokens, or of the longest row's where that is more.
+
+    A line in the middle of a step gains nothing from being longer than the processor needs to be
+    busy, and takes memory.
+    """
+    return first_fit_decreasing(examples, max(size, *(len(one.ids) for one in examples)))
+
+
 def packing_note(steps: Sequence[Step], examples: Sequence[Example], capacity: int) -> str:
     """What packing comes to in the first epoch, for a person.
 
@@ -46,13 +55,13 @@ def packing_note(steps: Sequence[Step], examples: Sequence[Example], capacity: i
     Args:
         steps: The plan.
         examples: The rows that its numbers mean.
-        capacity: Most tokens in a line.
+        capacity: Tokens of a line.
     """
     rows = lines = used = 0
     for step in steps:
         if step.epoch > 1:
             break
-        packed = first_fit_decreasing([examples[row] for row in step.rows], capacity)
+        packed = pack([examples[row] for row in step.rows], capacity)
         rows += len(step.rows)
         lines += len(packed)
         used += sum(map(tokens, packed))

@@ -110,7 +110,8 @@ def _limit(
     lengths = [len(row.ids) for row in rows]
     counts = sorted((labels[id(row)] for row in rows), reverse=True)
     if memory.packing:
-        reach = memory.micro_batch * min(context, sum(lengths))
+        line = max(memory.line_tokens or context, *lengths)
+        reach = memory.micro_batch * min(line, sum(lengths))
         return Pass(lines=(), tokens=reach, labels=sum(counts))
     size = min(memory.micro_batch, len(rows))
     return Pass(lines=(), tokens=size * max(lengths), labels=sum(counts[:size]))

@@ -16,6 +16,8 @@ class MemoryPlan:
     """Lines in one forward pass."""
     packing: bool = False
     """Whether rows of a step share a line."""
+    line_tokens: int | None = None
+    """Tokens of a packed line; None: the context."""
     checkpointed_blocks: int = 0
     """Blocks, from the first on, whose activations are recomputed in the backward pass."""
     offload: bool = False
@@ -31,6 +33,8 @@ class MemoryPlan:
         """
         size = self.micro_batch
         lines = f"{size:,} {'packed ' if self.packing else ''}{'line' if size == 1 else 'lines'}"
+        if self.packing and self.line_tokens:
+            lines += f" of {self.line_tokens:,} tokens"
         again = f"{self.checkpointed_blocks} of {blocks} blocks recomputed"
         if self.checkpointed_blocks == 0:
             again = "nothing recomputed"
@@ -60,6 +64,7 @@ def plainest(config: MemoryConfig, blocks: int) -> MemoryPlan:
     return MemoryPlan(
         micro_batch=config.micro_batch or 1,
         packing=bool(config.packing),
+        line_tokens=config.line_tokens,
         checkpointed_blocks=checkpointed,
         offload=bool(config.offload),
         mlp_tile=config.mlp_tile,
@@ -76,6 +81,7 @@ def agrees(plan: MemoryPlan, config: MemoryConfig, blocks: int) -> bool:
     fixed = (
         (config.micro_batch, plan.micro_batch),
         (config.packing, plan.packing),
+        (config.line_tokens or 0, plan.line_tokens or 0),
         (checkpointed, plan.checkpointed_blocks),
         (config.offload, plan.offload),
         (config.mlp_tile, plan.mlp_tile),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from understudy.console import UserError, say
 from understudy.train import isolation, longest, meter, recompute
-from understudy.train.layout import Line, first_fit_decreasing, lay_out, tokens
+from understudy.train.layout import Line, lay_out, pack, tokens
 from understudy.train.memory import MemoryPlan, plainest
 from understudy.train.plan import Step
 from understudy.train.precision import Precision
@@ -324,7 +324,8 @@ class Trial:
 
     def _packed(self, step: Step) -> Sequence[Line]:
         rows = [self.run.data.train[row] for row in step.rows]
-        return first_fit_decreasing(rows, self.run.config.model.context)
+        config = self.run.config
+        return pack(rows, config.memory.line_tokens or config.model.context)
 
     def _passes(self, plan: MemoryPlan) -> list[longest.Pass]:
         key = (plan.micro_batch, plan.packing)
