@@ -59,6 +59,12 @@ def misfit(model: Any) -> str | None:  # noqa: ANN401
     return None
 
 
+def plain(model: Any) -> str:  # noqa: ANN401
+    """The attention of transformers' own that computes the same, by name."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "sdpa" if base._supports_sdpa else "eager"  # noqa: SLF001
+
+
 def no_mask(device: torch.device) -> Tensor:
     """What stands for "no mask is needed": transformers takes a mask of four dimensions as it is.
 

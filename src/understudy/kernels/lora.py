@@ -35,6 +35,16 @@ def put_on(model: Any) -> int:  # noqa: ANN401  # peft has no types
     return len(ours)
 
 
+def take_off(model: Any) -> int:  # noqa: ANN401
+    """Give every layer peft's own function back; how many had ours."""
+    count = 0
+    for layer in model.modules():
+        if isinstance(layer.__dict__.get("forward"), _Forward):
+            del layer.forward
+            count += 1
+    return count
+
+
 def _fits(layer: Any) -> bool:  # noqa: ANN401
     base = layer.get_base_layer()
     # A subclass may compute something else; bitsandbytes' is known.

@@ -81,11 +81,11 @@ def _fit_attention(model: Any) -> None:  # noqa: ANN401
     reason = attention.misfit(model.train())
     if reason is None:
         return
-    instead = Attention.sdpa if model._supports_sdpa else Attention.eager  # noqa: SLF001
-    model.set_attn_implementation(instead.value)
+    instead = attention.plain(model)
+    model.set_attn_implementation(instead)
     warn(
         f"memory.attention=rows does not go with {type(model).__name__} ({reason}): "
-        f"{instead.value} computes instead, more slowly"
+        f"{instead} computes instead, more slowly"
     )
 
 

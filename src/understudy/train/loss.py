@@ -139,13 +139,15 @@ def check_head_of(model: Any, precision: Precision, ids: Sequence[int]) -> None:
     """
     import torch
 
-    ids_bt = torch.tensor([list(ids)], device=model.device)
     was_training = model.training
     model.eval()
     try:
         with rng.given_back(), torch.no_grad(), precision.computing():
-            own_tv = model(input_ids=ids_bt, use_cache=False).logits[0].double()
-            ours_tv = _logits_of(model, ids).double()
+            batch = collate([[_row(ids)]], 0, model.device)
+            # With the same attention, so that only the head can differ.
+            apart = _kept_apart(model, batch)
+            own_tv = model(input_ids=batch.ids_bt, use_cache=False, **apart).logits[0].double()
+            ours_tv = _logits_of(model, batch).double()
     finally:
         model.train(was_training)
     if not bool(own_tv.isfinite().all()):
@@ -163,13 +165,17 @@ def check_head_of(model: Any, precision: Precision, ids: Sequence[int]) -> None:
         )
 
 
-def _logits_of(model: Any, ids: Sequence[int]) -> Tensor:  # noqa: ANN401
+def _row(ids: Sequence[int]) -> Example:
+    labels = [IGNORED] * len(ids)
+    return Example(ids=list(ids), labels=labels, item="", speakers=[], voices=[])
+
+
+def _logits_of(model: Any, batch: Batch) -> Tensor:  # noqa: ANN401
     """Logits of one row by the path that training takes, [t, v]."""
     import torch
 
-    row = Example(ids=list(ids), labels=[IGNORED] * len(ids), item="", speakers=[], voices=[])
     try:
-        return head(model, hidden_states(model, collate([[row]], 0, model.device))[0])
+        return head(model, hidden_states(model, batch)[0])
     except torch.OutOfMemoryError:
         raise
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from understudy.config import Config
 from understudy.console import UserError, say
-from understudy.train import choice, isolation, longest, loss, mask, optimizer, room
+from understudy.train import agreement, choice, isolation, longest, loss, mask, optimizer, room
 from understudy.train.data import Dataset
 from understudy.train.training import Training
 
@@ -47,6 +47,7 @@ def check(run: Training) -> Training:
     trial = replace(run, optimizer=optimizer.build(run.model, run.config))
     mask.check(run.data.train, run.encoder)
     loss.check_head(run)
+    agreement.check(run)
     # Asked for by config, it is looked at before a trial that would take it for granted.
     isolation.check(run)
     longest.make_state(trial)
