@@ -56,17 +56,19 @@ Small = Callable[..., Any]
 
 @pytest.fixture
 def small(device: str) -> Small:
-    """A small model with LoRA on it, whose B is not zero; the same weights each time."""
+    """A small model as train computes it, with LoRA whose B is not zero; the same one each time."""
 
     def make(dtype: str = "float32", on: str = device, rank: int = 8) -> Any:
         import torch
         from transformers import LlamaForCausalLM
 
         from understudy.config.adapter import AdapterConfig
+        from understudy.kernels import attention, lora
         from understudy.models import learned
 
         torch.manual_seed(SEED)
-        base = LlamaForCausalLM(config())
+        attention.register()
+        base = LlamaForCausalLM(config(attn_implementation=attention.NAME))
         base.requires_grad_(requires_grad=False)
         model = learned.attach(base, AdapterConfig(r=rank))
         torch.manual_seed(SEED)
@@ -76,6 +78,7 @@ def small(device: str) -> Small:
             elif not parameter.requires_grad:
                 # The adapter stays in fp32.
                 parameter.data = parameter.data.to(getattr(torch, dtype))
+        lora.put_on(model)
         return model.to(on).train()
 
     return make

@@ -139,3 +139,28 @@ def test_fp16_takes_no_step_after_an_overflow_and_halves_its_scale(small: Small)
         moved = any(bool((p != old).any()) for p, old in zip(trained, before, strict=True))
         assert moved == (factor == 1.0)
         assert precision.scale == scale / 2
+
+
+@pytest.mark.parametrize("dtype", [Dtype.bf16, Dtype.fp16], ids=lambda dtype: dtype.name)
+def test_no_pass_waits_for_the_card(
+    small: Small, examples: list[Example], dtype: Dtype, device: str
+) -> None:
+    """A read in the middle of a step would leave the card idle until the next pass is laid out."""
+    import torch
+
+    model = small(dtype.value)
+    lines = [examples[:2], examples[2:]]
+    # Once before: libraries look around at their first call.
+    gradients(model, lines, dtype, scaled=False)
+    batch = collate(lines, 0, device)
+    if device == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        batch = collate(lines, 0, device)
+        with Precision(dtype, device).computing():
+            losses_n = token_losses(model, batch).losses_n
+        losses_n.sum().backward()
+    finally:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    assert bool(losses_n.isfinite().all())

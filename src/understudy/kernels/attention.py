@@ -136,8 +136,9 @@ def attend(  # noqa: PLR0913  # transformers' signature
 
 
 def _has_flash(query: Tensor) -> bool:
-    half = query.dtype in (torch.bfloat16, torch.float16)
-    return half and torch.cuda.get_device_capability(query.device) >= FLASH_CAPABILITY
+    if query.device.type != "cuda" or query.dtype not in (torch.bfloat16, torch.float16):
+        return False
+    return torch.cuda.get_device_capability(query.device) >= FLASH_CAPABILITY
 
 
 def _flash(
