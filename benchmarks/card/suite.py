@@ -18,7 +18,10 @@ REHEARSAL = "UNDERSTUDY_GPU_REHEARSAL"
 
 
 def run_tests(size: Size, folder: Path, limit: float, *, rehearse: bool) -> dict[str, Any]:
-    """The tests marked `gpu`; none may fail and none may be skipped."""
+    """The tests marked `gpu`; none may fail, and on a GPU none may be skipped.
+
+    A rehearsal leaves out what is compiled for a card.
+    """
     report = folder / "tests.xml"
     child = Child.python(
         [
@@ -39,7 +42,8 @@ def run_tests(size: Size, folder: Path, limit: float, *, rehearse: bool) -> dict
         last = " / ".join(line for _, line in child.lines[-3:])
         raise PartFailedError(f"pytest ended with {code}: {last}")
     figures = outcomes(report)
-    if code != DONE or figures["skipped"] or not figures["tests"]:
+    skipped = bool(figures["skipped"]) and not rehearse
+    if code != DONE or skipped or not figures["tests"]:
         bad = ", ".join(figures["failed"] + figures["skipped"]) or "no test was found"
         raise PartFailedError(f"{len(figures['failed'])} of {figures['tests']} failed: {bad}")
     return figures

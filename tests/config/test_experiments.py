@@ -118,7 +118,7 @@ def test_the_forerunners_settings_are_what_the_experiments_run() -> None:
     assert (comments.optim.clip, comments.schedule.warmup_share) == (0.3, 0.03)
     smooth, fast = config("+experiment=qlora_summary"), config("+experiment=qlora_summary_fast")
     assert (smooth.split.valid_items, fast.split.valid_items) == (4, 2)
-    assert fast.optim.lr == pytest.approx(1.8 * smooth.optim.lr)
+    assert fast.optim.peak == pytest.approx(1.8 * smooth.optim.peak)
 
 
 @pytest.mark.parametrize(

@@ -232,17 +232,20 @@ def test_a_resumed_fp16_run_is_bitwise_the_one_that_was_never_stopped(tmp_path: 
 # --- what is computed in what ---
 
 
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("dtype", list(Dtype))
 def test_products_are_in_the_bases_format_and_gradients_of_the_adapter_in_fp32(
-    dtype: Dtype, tmp_path: Path
+    dtype: Dtype, tmp_path: Path, *, fused: bool
 ) -> None:
     model = by_hand.with_lora(by_hand.random_model(dtype=dtype))
-    run = by_hand.training(
-        model, by_hand.talks(1, 2), tmp_path, settings(f"model.dtype={dtype.name}")
-    )
+    asked = settings(f"model.dtype={dtype.name}", f"memory.fused={fused}")
+    run = by_hand.training(model, by_hand.talks(1, 2), tmp_path, asked)
     made = {}
     layer = model.get_base_model().model.layers[0].self_attn.q_proj
-    for name, part in (("base", layer.base_layer), ("A", layer.lora_A["default"])):
+    parts = {"base": layer.base_layer, "whole": layer}
+    if not fused:
+        parts["A"] = layer.lora_A["default"]
+    for name, part in parts.items():
         part.register_forward_hook(
             lambda _module, _given, out, name=name: made.update({name: out.dtype})
         )
@@ -250,7 +253,7 @@ def test_products_are_in_the_bases_format_and_gradients_of_the_adapter_in_fp32(
         found = loss.token_losses(model, collate([[run.data.train[0]]], 0, "cpu"))
     run.precision.backward(found.losses_n.sum())
     expected = getattr(torch, dtype.value)
-    assert made == {"base": expected, "A": expected}
+    assert made == dict.fromkeys(parts, expected)
     assert found.losses_n.dtype is torch.float32
     assert all(p.dtype is torch.float32 for p in run.trained)
     assert all(p.grad.dtype is torch.float32 for p in run.trained)
