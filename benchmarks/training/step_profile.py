@@ -27,7 +27,7 @@ OPEN, CLOSE = "<!-- measured -->", "<!-- end of what is measured -->"
 MARK = "part: "
 PARTS = {
     "base": "Linear layers of the base",
-    "lora": "LoRA",
+    "lora": "LoRA, and the base backwards",
     "attention": "Attention",
     "rotary": "Rotary positions",
     "norm": "Norms",

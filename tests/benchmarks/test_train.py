@@ -276,7 +276,7 @@ def test_the_profile_gives_every_second_to_a_part(overrides: Sequence[str], enco
     assert sums["other"] < 0.1 * case["profiled"]
     assert all(sums[part] > 0 for part in ("norm", "rotary", "attention", "head", "loss", "data"))
     text = step_profile.table([case])
-    assert "| LoRA |" in text
+    assert "| LoRA, and the base backwards |" in text
 
 
 def test_the_profile_leaves_the_page_around_it_alone(tmp_path: Path) -> None:
