@@ -9,6 +9,7 @@ import sys
 import time
 from array import array
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from understudy.prepare.duplicates import Found
 from understudy.prepare.spool import Kind
 from understudy.records import jsonl
 from understudy.show import prepared as prepared_view
+from understudy.show import run
 from understudy.show.prepared import Look
+from understudy.train.memory import MemoryPlan
 
 
 def screen(path: Path, look: Look, *, terminal: bool) -> str:
@@ -214,6 +217,10 @@ def test_a_runs_memory_is_shown_with_what_the_trial_found(tool: Any, run_folder:
     assert "by trial 3,120 tokens/s, 1.5 GiB; fastest of 1 timed" in chosen
     path.write_text("{")
     assert "memory.json cannot be read" in tool("show", run_folder).stdout
+
+
+def test_every_setting_of_a_plan_has_words() -> None:
+    assert set(run.MEMORY) == {field.name for field in fields(MemoryPlan)}
 
 
 def test_a_run_that_has_only_begun(tool: Any, run_folder: Path) -> None:

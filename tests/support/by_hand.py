@@ -21,6 +21,7 @@ from understudy.chat.encoder import IGNORED
 from understudy.config import Config
 from understudy.config.model import Dtype
 from understudy.train import plan, recompute
+from understudy.train.batch import Batch
 from understudy.train.data import Dataset, Example
 from understudy.train.training import Training, begin
 
@@ -140,3 +141,10 @@ def laid_out(run: Training, **memory: Any) -> Training:
     plan = replace(run.memory, **memory)
     recompute.apply(run.model, plan)
     return replace(run, memory=plan)
+
+
+def labels_of(batch: Batch) -> torch.Tensor:
+    """What each position of a batch is to predict, [b, t]; IGNORED where nothing is."""
+    labels = torch.full((batch.ids_bt.numel(),), IGNORED)
+    labels[batch.places_n] = batch.labels_n
+    return labels.view(batch.ids_bt.shape)

@@ -124,7 +124,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def supervised(example: Example) -> list[int]:
     """What is learned, read off the shifted labels of a real batch."""
     batch = collate([[example]], pad_id=0, device="cpu")
-    ids, labels = batch.ids_bt[0].tolist(), batch.labels_bt[0].tolist()
+    ids, labels = batch.ids_bt[0].tolist(), by_hand.labels_of(batch)[0].tolist()
     learned_at = [place for place, label in enumerate(labels) if label != IGNORED]
     # A position predicts the token behind it, in its own row.
     assert [labels[place] for place in learned_at] == [ids[place + 1] for place in learned_at]
@@ -186,7 +186,7 @@ def test_2_every_trained_turn_teaches_its_end_also_where_it_pads(model: str, fol
     rows, found = conversations(), examples_of(model, folder)
     batch = collate([[example] for example in found], pad_id=end, device="cpu")
     for place, (row, example) in enumerate(zip(rows, found, strict=True)):
-        labels = batch.labels_bt[place].tolist()
+        labels = by_hand.labels_of(batch)[place].tolist()
         answers = sum(m.weight for m in row.messages if m.role == "assistant")
         questions = sum(m.weight for m in row.messages if m.role == "user")
         shared = encoder_of(model).end_ids("user")[-1] == end

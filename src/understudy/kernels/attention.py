@@ -25,6 +25,8 @@ NAME = "rows"
 """Under which transformers knows it."""
 BEYOND = {"softcap": "capped scores", "s_aux": "sinks", "head_mask": "a mask of heads"}
 """What some architectures hand to their attention, by transformers' name."""
+UNKNOWN_ARGUMENT = "unexpected keyword argument"
+"""How Python says that a model's own forward pass does not take rows."""
 FLASH_CAPABILITY = (8, 0)
 """The oldest NVIDIA generation for which torch has the flash kernel."""
 
@@ -54,7 +56,11 @@ def misfit(model: Any) -> str | None:  # noqa: ANN401
                 rows=rows,
                 use_cache=False,
             )
-    except (NotImplementedError, TypeError) as error:
+    except NotImplementedError as error:
+        return str(error)
+    except TypeError as error:
+        if UNKNOWN_ARGUMENT not in str(error):
+            raise
         return str(error)
     return None
 

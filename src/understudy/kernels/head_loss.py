@@ -46,12 +46,13 @@ def head_loss(
         losses_n, correct_n = _FrozenHead.apply(hidden_nh, labels_n, head, chunk)  # type: ignore[no-untyped-call]
         return losses_n, correct_n
     pieces = zip(torch.split(hidden_nh, chunk), torch.split(labels_n, chunk), strict=True)
-    found = [checkpoint(_plain, head, *piece, use_reentrant=False) for piece in pieces]
+    found = [checkpoint(all_at_once, head, *piece, use_reentrant=False) for piece in pieces]
     losses, correct = zip(*found, strict=True)
     return torch.cat(losses), torch.cat(correct)
 
 
-def _plain(head: Head, hidden_ch: Tensor, labels_c: Tensor) -> tuple[Tensor, Tensor]:
+def all_at_once(head: Head, hidden_ch: Tensor, labels_c: Tensor) -> tuple[Tensor, Tensor]:
+    """The same without chunks, left to autograd."""
     logits_cv = head(hidden_ch).float()
     losses_c = torch.nn.functional.cross_entropy(logits_cv, labels_c, reduction="none")
     return losses_c, logits_cv.detach().argmax(dim=-1) == labels_c

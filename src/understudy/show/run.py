@@ -27,6 +27,7 @@ SUMMARY = {
 MEMORY = {
     "micro_batch": "lines in a pass",
     "packing": "packed",
+    "line_tokens": "tokens of a line",
     "checkpointed_blocks": "blocks recomputed",
     "offload": "their inputs in main memory",
     "mlp_tile": "tokens in a tile of the MLP",

@@ -85,11 +85,11 @@ def _gradient(run: Training, batch: Batch, *, plain: bool) -> Tensor:
 
 
 def _plain_losses(model: Any, batch: Batch) -> Tensor:  # noqa: ANN401
-    import torch
+    from understudy.kernels.head_loss import all_at_once
 
     hidden_nh = hidden_states(model, batch).flatten(0, 1).index_select(0, batch.places_n)
-    logits_nv = head(model, hidden_nh).float()
-    return torch.nn.functional.cross_entropy(logits_nv, batch.labels_n, reduction="none")
+    losses_n, _ = all_at_once(lambda states_nh: head(model, states_nh), hidden_nh, batch.labels_n)
+    return losses_n
 
 
 @contextmanager

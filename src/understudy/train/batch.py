@@ -27,15 +27,13 @@ class Batch:
     ids_bt: Tensor
     positions_bt: Tensor
     """Counted from 0 in each row; the padding counts as a row of its own."""
-    labels_bt: Tensor
-    """What each position is to predict: shifted by one, IGNORED where nothing is."""
     lengths_bt: Tensor
     """Length of the row that each token belongs to."""
     places_n: Tensor
-    """Where the labels are, in all lines end to end: known on the host, as to ask the device for
-    them would make it wait."""
+    """Positions, in all lines end to end, that are to predict something: known on the host, as to
+    ask the device for them would make it wait."""
     labels_n: Tensor
-    """The labels there."""
+    """What they are to predict: the token that follows."""
     rows: Rows
     """Where the rows lie."""
 
@@ -79,7 +77,6 @@ def collate(lines: Sequence[Line], pad_id: int, device: object) -> Batch:
     return Batch(
         ids_bt=_tensor(ids, device).view(shape),
         positions_bt=_tensor(positions, device).view(shape),
-        labels_bt=_tensor(labels, device).view(shape),
         lengths_bt=_tensor(lengths, device).view(shape),
         places_n=_tensor(places, device),
         labels_n=_tensor([labels[place] for place in places], device),
