@@ -59,8 +59,9 @@ def _plan(trial: Training, blocks: int) -> MemoryPlan:
         plan = attempt.choose()
     meter.forget()
     seconds = time.monotonic() - began
+    timed = sum(one.tokens_per_second is not None for one in attempt.tried)
     say(
-        f"train: memory: {plan.told(blocks)}: the fastest of {len(attempt.tried)} tried that fits "
+        f"train: memory: {plan.told(blocks)}: the fastest of {timed} timed that fit "
         f"{room / meter.GIB:.1f} GiB; found in {seconds:.1f} s, written to {MEMORY_FILE}"
     )
     found = {"room_bytes": room, "seconds": round(seconds, 2), "tried": attempt.tried}
